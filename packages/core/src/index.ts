@@ -1,0 +1,65 @@
+export { parseAddress, type TargetAddress } from "./address.ts";
+export {
+  type ApiAccess,
+  type ApiRequest,
+  type ApiServer,
+  inClusterAccess,
+  openApiServer,
+  rereadSecret,
+} from "./api-server.ts";
+export { backoff, type Clock, sleep, systemClock } from "./clock.ts";
+export {
+  type Condition,
+  type ConditionType,
+  type Connector,
+  type ConnectorClass,
+  type ConnectorClassSpec,
+  type ConnectorSpec,
+  type ConnectorStatus,
+  conditionTypes,
+  connectorClassSchema,
+  connectorSchema,
+  findCondition,
+  schemaProblems,
+} from "./connector.ts";
+export { type ApiAnswer, describeErrno, errnoOf, Fault, type FaultCode, faults, problems } from "./fault.ts";
+export { type KubeconfigParts, renderKubeconfig, tunnelUrl } from "./kubeconfig.ts";
+export { readKubeconfig } from "./kubeconfig-access.ts";
+export { createJsonLog, describeError, type Log, type LogFields, type LogLevel, logLevels, silentLog } from "./log.ts";
+export {
+  apiVersion,
+  bearerTokenSecretType,
+  files,
+  group,
+  labels,
+  parseServiceAccountUser,
+  requestAudience,
+  resolvedSecretType,
+  serviceAccountGroups,
+  serviceAccountSecretType,
+  serviceAccountUser,
+  serviceName,
+  tunnelAudience,
+  version,
+} from "./names.ts";
+export { envOf, flagOf, type Option, type Options, optionsMarkdown, readOptions, value } from "./options.ts";
+export { type PrivatePortOptions, startPrivatePort } from "./private-port.ts";
+export {
+  type KubeObject,
+  keyOf,
+  type Reflector,
+  type ReflectorOptions,
+  readLines,
+  startReflector,
+} from "./reflector.ts";
+export {
+  type DescribedConnector,
+  isTokenText,
+  parseResolved,
+  type ResolvedConnector,
+  resolvedEntries,
+  resolvedToEntries,
+} from "./resolved.ts";
+export { type Running, runMain, stopAll } from "./run.ts";
+export { Secret } from "./secret.ts";
+export { failureStatus, type Status, statusOf } from "./status.ts";

@@ -1,0 +1,211 @@
+import type { Readable } from "node:stream";
+import type { ApiServer } from "./api-server.ts";
+import { backoff, type Clock, sleep } from "./clock.ts";
+import { Fault } from "./fault.ts";
+import type { Log } from "./log.ts";
+import type { Running } from "./run.ts";
+
+/** What every object of the API has. */
+export interface KubeObject {
+  metadata: { name: string; namespace?: string; uid?: string; resourceVersion?: string; [field: string]: unknown };
+  [field: string]: unknown;
+}
+
+export interface ReflectorOptions<T> {
+  api: ApiServer;
+  clock: Clock;
+  log: Log;
+  /** For example `/api/v1/secrets` or `/apis/connectors.cpaas.io/v1alpha1/connectors`. */
+  path: string;
+  query?: { labelSelector?: string; fieldSelector?: string };
+  /** Asks for another form of the objects, for example metadata only. */
+  accept?: string;
+  /** What is kept of an object; undefined keeps nothing. Called as the line is parsed. */
+  keep: (object: KubeObject) => T | undefined;
+  /** Called for each change after the cache has it. `after` is undefined when it is gone. */
+  onChange?: (key: string, change: { before: T | undefined; after: T | undefined }) => void;
+  /** Objects a page; 500 unless told. */
+  pageSize?: number;
+}
+
+export interface Reflector<T> extends Running {
+  /** Ends when the first full list is in the cache. */
+  synced: Promise<void>;
+  isSynced(): boolean;
+  /** `namespace/name`, or `name` for cluster-scoped objects. */
+  get(key: string): T | undefined;
+  entries(): IterableIterator<[string, T]>;
+  size(): number;
+  /** Milliseconds (monotonic) since the API server last said anything to this watch. */
+  silence(): number;
+}
+
+const longestLine = 8 * 1024 * 1024;
+
+/** `namespace/name` or `name`. */
+export function keyOf(object: KubeObject): string {
+  const { namespace, name } = object.metadata;
+  return namespace === undefined || namespace === "" ? name : `${namespace}/${name}`;
+}
+
+/**
+ * Keeps a copy of a kind of object: lists in pages, then watches with bookmarks. It never gives up: a watch that ends is
+ * opened again where it stopped, 410 lists anew, other errors wait 0.8 to 30 s (or as Retry-After says).
+ */
+export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
+  const { api, clock, path, query = {} } = options;
+  const log = options.log.with({ path });
+  const stopping = new AbortController();
+  const cache = new Map<string, T>();
+  let synced = false;
+  let heard = clock.monotonic();
+  let announce: () => void = () => undefined;
+  const firstSync = new Promise<void>((resolve) => {
+    announce = resolve;
+  });
+
+  const put = (key: string, after: T | undefined) => {
+    const before = cache.get(key);
+    if (after === undefined) cache.delete(key);
+    else cache.set(key, after);
+    if (before === undefined && after === undefined) return;
+    try {
+      options.onChange?.(key, { before, after });
+    } catch (error) {
+      log.error("A change handler failed", { key, error });
+    }
+  };
+
+  async function list(): Promise<string> {
+    const seen = new Set<string>();
+    let next = "";
+    let version = "";
+    do {
+      const page = await api.request<{
+        items?: KubeObject[];
+        metadata?: { continue?: string; resourceVersion?: string };
+      }>("GET", path, {
+        query: { ...query, limit: options.pageSize ?? 500, continue: next === "" ? undefined : next },
+        ...(options.accept === undefined ? {} : { accept: options.accept }),
+        timeout: 60_000,
+        signal: stopping.signal,
+      });
+      heard = clock.monotonic();
+      for (const object of page.items ?? []) {
+        const key = keyOf(object);
+        seen.add(key);
+        put(key, options.keep(object));
+      }
+      next = page.metadata?.continue ?? "";
+      version = page.metadata?.resourceVersion ?? "";
+    } while (next !== "");
+    for (const key of cache.keys()) if (!seen.has(key)) put(key, undefined);
+    synced = true;
+    announce();
+    return version;
+  }
+
+  /** Watches until the stream ends; answers with the version to go on from. */
+  async function watch(from: string): Promise<string> {
+    const seconds = 300 + Math.floor(Math.random() * 300);
+    let version = from;
+    let deadMan: () => void = () => undefined;
+    const body = await api.open(path, {
+      query: { ...query, watch: true, allowWatchBookmarks: true, resourceVersion: version, timeoutSeconds: seconds },
+      ...(options.accept === undefined ? {} : { accept: options.accept }),
+      signal: stopping.signal,
+    });
+    try {
+      deadMan = clock.after((seconds + 30) * 1000, () => body.destroy(new Error("the watch outlived its time")));
+      for await (const line of readLines(body)) {
+        heard = clock.monotonic();
+        const event = JSON.parse(line) as { type: string; object: KubeObject & { code?: number; message?: string } };
+        if (event.type === "ERROR") {
+          const expired = event.object.code === 410;
+          throw new Fault(
+            expired ? "conflict" : "unavailable",
+            `watch ${path}: ${event.object.message ?? "error"}`,
+            undefined,
+            {
+              status: event.object.code ?? 500,
+              reason: expired ? "Expired" : "",
+              fields: [],
+            },
+          );
+        }
+        version = event.object.metadata.resourceVersion ?? version;
+        if (event.type === "BOOKMARK") continue;
+        put(keyOf(event.object), event.type === "DELETED" ? undefined : options.keep(event.object));
+      }
+    } finally {
+      deadMan();
+      body.destroy();
+    }
+    return version;
+  }
+
+  async function run(): Promise<void> {
+    let version = "";
+    let failures = 0;
+    while (!stopping.signal.aborted) {
+      try {
+        if (version === "") version = await list();
+        const started = clock.monotonic();
+        version = await watch(version);
+        failures = clock.monotonic() - started > 1000 ? 0 : failures + 1;
+      } catch (error) {
+        if (stopping.signal.aborted) return;
+        const fault = error instanceof Fault ? error : undefined;
+        failures += 1;
+        if (fault?.answer?.status === 410) {
+          version = "";
+          if (failures < 3) continue;
+        } else if (fault === undefined) {
+          // Bad JSON, a line without end, a broken stream: what was missed is not known, so list again.
+          version = "";
+        }
+        log.warn("A watch broke and is tried again", { error, attempt: failures });
+        const wait = fault?.answer?.retryAfterSeconds;
+        await sleep(clock, wait === undefined ? backoff(failures - 1, 800, 30_000) : wait * 1000, stopping.signal);
+        continue;
+      }
+      // An API server that ends every watch at once must not be asked in a tight loop.
+      if (failures > 0) await sleep(clock, backoff(failures - 1, 800, 30_000), stopping.signal);
+    }
+  }
+
+  const done = run();
+  return {
+    done,
+    synced: firstSync,
+    isSynced: () => synced,
+    get: (key) => cache.get(key),
+    entries: () => cache.entries(),
+    size: () => cache.size,
+    silence: () => clock.monotonic() - heard,
+    async stop() {
+      stopping.abort();
+      await done;
+    },
+  };
+}
+
+/** The lines of a stream; throws when one is longer than 8 MiB. */
+export async function* readLines(body: Readable): AsyncGenerator<string> {
+  let parts: Buffer[] = [];
+  let length = 0;
+  for await (const piece of body) {
+    let chunk = piece as Buffer;
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10)) {
+      parts.push(chunk.subarray(0, end));
+      const line = Buffer.concat(parts).toString("utf8");
+      parts = [];
+      length = 0;
+      chunk = chunk.subarray(end + 1);
+      if (line.trim() !== "") yield line;
+    }
+    length += chunk.length;
+    if (length > longestLine) throw new Error("a line of the watch is longer than 8 MiB");
+    if (chunk.length > 0) parts.push(chunk);
+  }
+}

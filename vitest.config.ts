@@ -1,0 +1,42 @@
+import { defineConfig } from "vitest/config";
+
+// Three kinds of tests: unit and room tests stand beside the code, integration tests take rooms together with a real
+// API server, e2e tests run inside the cluster that test/cluster/with-cluster.sh makes.
+const rooms = ["packages/*/src/**/*.test.ts", "proxy/src/**/*.test.ts", "controller/src/**/*.test.ts"];
+
+export default defineConfig({
+  test: {
+    reporters: ["default", "./test/kit/reporter.ts"],
+    passWithNoTests: false,
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: [...rooms, "csi-driver/src/**/*.test.ts", "test/*.test.ts", "test/kit/**/*.test.ts"],
+          testTimeout: 20_000,
+          pool: "forks",
+        },
+      },
+      {
+        test: {
+          name: "integration",
+          include: ["test/integration/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 180_000,
+          pool: "forks",
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: "e2e",
+          include: ["test/e2e/**/*.test.ts"],
+          testTimeout: 180_000,
+          hookTimeout: 300_000,
+          pool: "forks",
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
