@@ -22,6 +22,7 @@ export {
   findCondition,
   schemaProblems,
 } from "./connector.ts";
+export { customResourceDefinitions } from "./crd.ts";
 export { type ApiAnswer, describeErrno, errnoOf, Fault, type FaultCode, faults, problems } from "./fault.ts";
 export { type KubeconfigParts, renderKubeconfig, tunnelUrl } from "./kubeconfig.ts";
 export { readKubeconfig } from "./kubeconfig-access.ts";

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Everything, in one go; ends with the line `N passed, N failed`. What cannot run here is named with its reason; under
+# CI=true that is a failure.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export KUBE_CONNECTOR_TALLY=$(mktemp)
+problems=0
+missing=()
+
+finish() {
+  local passed failed skipped
+  read -r passed failed skipped < <(awk '{p+=$1; f+=$2; s+=$3} END {print p+0, f+0, s+0}' "$KUBE_CONNECTOR_TALLY")
+  rm -f "$KUBE_CONNECTOR_TALLY"
+  failed=$((failed + problems))
+  for what in "${missing[@]:-}"; do [ -n "$what" ] && echo "not run: $what"; done
+  if [ "${CI:-}" = true ]; then failed=$((failed + ${#missing[@]} + skipped)); fi
+  echo "$passed passed, $failed failed"
+  [ "$failed" -eq 0 ]
+  exit
+}
+
+step() { # NAME COMMAND...: a step that is no vitest run counts as one failure when it fails
+  echo; echo "== $1"; shift
+  "$@" || problems=$((problems + 1))
+}
+
+vitests() { # NAME COMMAND...: vitest counts for itself; one that died without counting is a failure
+  local before after status=0
+  echo; echo "== $1"; shift
+  before=$(wc -l < "$KUBE_CONNECTOR_TALLY")
+  "$@" || status=$?
+  after=$(wc -l < "$KUBE_CONNECTOR_TALLY")
+  if [ "$before" = "$after" ]; then echo "the tests ended without a result (status $status)"; problems=$((problems + 1)); fi
+}
+
+step "lint, format and types" npm run --silent lint
+
+built=yes
+if [ "$(id -u)" = 0 ]; then step "Debian packages" test/cluster/install.sh || true; fi
+if command -v go >/dev/null; then
+  echo; echo "== Kubernetes from Go modules (about 8 minutes the first time)"
+  test/cluster/build.sh >/dev/null || { problems=$((problems + 1)); built=no; }
+else
+  missing+=("integration and cluster tests: go (1.26 or newer) is not installed, and Kubernetes is built with it"); built=no
+fi
+
+vitests "unit and room tests" vitest run --project unit
+[ "$built" = yes ] && vitests "integration tests" vitest run --project integration
+
+if [ "$built" = no ]; then :
+elif [ "$(id -u)" != 0 ]; then missing+=("cluster tests: they need root, for namespaces, mounts and containerd")
+else vitests "cluster tests" scripts/e2e.sh
+fi
+finish

@@ -1,0 +1,128 @@
+// The house keeps its shape: the arrows between packages, who may read the environment, the size of files, and that
+// importing a module does nothing. ARCHITECTURE.md prints these invariants.
+import { readdirSync, readFileSync } from "node:fs";
+import { builtinModules } from "node:module";
+import { expect, test } from "vitest";
+
+const root = new URL("..", import.meta.url).pathname;
+const rooms: Record<string, string[]> = {
+  "packages/core": [],
+  proxy: ["core"],
+  controller: ["core"],
+  "csi-driver": ["core"],
+  "packages/cli": ["core", "proxy", "controller"],
+};
+
+const sources = Object.keys(rooms).flatMap((room) =>
+  readdirSync(`${root}/${room}/src`, { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".ts") && !file.includes("gen/"))
+    .map((file) => ({ room, file: `${room}/src/${file}`, text: readFileSync(`${root}/${room}/src/${file}`, "utf8") })),
+);
+const code = sources.filter(({ file }) => !file.endsWith(".test.ts"));
+
+function importsOf(text: string): string[] {
+  return [...text.matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g)].map((match) => match[1] ?? "");
+}
+
+test("rooms import core only, the command composes rooms, and nobody reaches past another package's index", () => {
+  const wrong = code.flatMap(({ room, file, text }) =>
+    importsOf(text)
+      .filter((name) => name.startsWith("@kube-connector/"))
+      .filter((name) => !rooms[room]?.includes(name.slice("@kube-connector/".length)))
+      .map((name) => `${file} imports ${name}`),
+  );
+  expect(wrong).toEqual([]);
+});
+
+test("a relative import stays inside its room", () => {
+  const wrong = code.flatMap(({ room, file, text }) =>
+    importsOf(text)
+      .filter((name) => name.startsWith("."))
+      .filter((name) => !new URL(name, `file:///${file}`).pathname.startsWith(`/${room}/`))
+      .map((name) => `${file} imports ${name}`),
+  );
+  expect(wrong).toEqual([]);
+});
+
+test("every package that code imports is in its own package.json", () => {
+  const wrong = code.flatMap(({ room, file, text }) => {
+    const manifest = JSON.parse(readFileSync(`${root}/${room}/package.json`, "utf8")) as { dependencies?: object };
+    const known = Object.keys(manifest.dependencies ?? {});
+    return importsOf(text)
+      .filter((name) => !name.startsWith(".") && !name.startsWith("node:") && !builtinModules.includes(name))
+      .map((name) =>
+        name
+          .split("/")
+          .slice(0, name.startsWith("@") ? 2 : 1)
+          .join("/"),
+      )
+      .filter((name) => !known.includes(name))
+      .map((name) => `${file} imports ${name}`);
+  });
+  expect(wrong).toEqual([]);
+});
+
+test("only main.ts and core/run.ts touch the process: environment, arguments, exit, signals", () => {
+  const wrong = code
+    .filter(({ file }) => !file.endsWith("/main.ts") && file !== "packages/core/src/run.ts")
+    .filter(({ text }) => /process\.(env|argv|exit|exitCode|on|once|kill)\b/.test(stripComments(text)))
+    .map(({ file }) => file);
+  expect(wrong).toEqual([]);
+});
+
+test("a pure file imports no network, file system, clock or log", () => {
+  const pure = [
+    "packages/core/src/address.ts",
+    "packages/core/src/connector.ts",
+    "packages/core/src/crd.ts",
+    "packages/core/src/kubeconfig.ts",
+    "packages/core/src/names.ts",
+    "packages/core/src/resolved.ts",
+    "proxy/src/headers.ts",
+    "proxy/src/target.ts",
+    "controller/src/connector/plan.ts",
+    "controller/src/connector/conditions.ts",
+    "controller/src/connector/children.ts",
+    "csi-driver/src/mountinfo.ts",
+    "csi-driver/src/volume.ts",
+  ];
+  const wrong = pure.flatMap((file) => {
+    const text = code.find((source) => source.file === file)?.text;
+    if (text === undefined) return [`${file} is not there`];
+    const bad = importsOf(text).filter((name) => /^node:(fs|tls|http|https|http2|child_process|dgram|dns)/.test(name));
+    return [...bad, ...(/Date\.now\(|performance\.now\(/.test(text) ? ["the clock"] : [])].map(
+      (name) => `${file}: ${name}`,
+    );
+  });
+  expect(wrong).toEqual([]);
+});
+
+test("no file is longer than 400 lines, and none has a name without meaning", () => {
+  const long = sources.filter(({ text }) => text.split("\n").length > 401).map(({ file }) => file);
+  const vague = sources.filter(({ file }) =>
+    /(^|[/-])(utils?|helpers?|common|managers?|handlers?|base|types|misc)\.ts$/.test(file),
+  );
+  expect({ long, vague: vague.map(({ file }) => file) }).toEqual({ long: [], vague: [] });
+});
+
+test("every socket gets an error listener: no code creates one without", () => {
+  const wrong = code
+    .filter(({ text }) => /\b(net|tls)\.connect\(|new net\.Socket\(/.test(text))
+    .filter(({ text }) => !/\.(on|once)\("error"/.test(text))
+    .map(({ file }) => file);
+  expect(wrong).toEqual([]);
+});
+
+test("tests have no module mocks", () => {
+  const pattern = new RegExp(["vi", "(mock|doMock|stubGlobal)"].join("\\."));
+  expect(sources.filter(({ text }) => pattern.test(text)).map(({ file }) => file)).toEqual([]);
+});
+
+test("every room has a README", () => {
+  for (const room of Object.keys(rooms))
+    expect(readFileSync(`${root}/${room}/README.md`, "utf8").length).toBeGreaterThan(200);
+});
+
+function stripComments(text: string): string {
+  return text.replaceAll(/\/\*[\s\S]*?\*\//g, "").replaceAll(/(^|\s)\/\/.*$/gm, "");
+}
