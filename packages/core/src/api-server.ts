@@ -62,6 +62,8 @@ export function openApiServer(access: ApiAccess): ApiServer {
   const agent = new Agent({
     connections: 64,
     pipelining: 1,
+    // undici 8.12's HTTP/2 client emits an error that nobody can catch for each open watch when the API server goes away.
+    allowH2: false,
     // Streams have no total time; each request has its own by AbortSignal.
     headersTimeout: 0,
     bodyTimeout: 0,
