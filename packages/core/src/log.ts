@@ -25,6 +25,7 @@ export type LogFields = Partial<
     | "target"
     | "code"
     | "reason"
+    | "request"
     | "status"
     | "decision"
     | "from"
