@@ -25,7 +25,7 @@ need curl curl
 need ca-certificates /etc/ssl/certs/ca-certificates.crt
 need buildah buildah
 need python3-venv '/usr/lib/python3.*/ensurepip/__init__.py'
-need openjdk-17-jdk-headless /usr/lib/jvm/java-17-openjdk-amd64/bin/javac
+need default-jdk-headless /usr/bin/javac
 need maven mvn
 [ ${#missing[@]} -gt 0 ] || exit 0
 
