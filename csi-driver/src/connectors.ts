@@ -10,6 +10,7 @@ import {
   type Log,
   parseAddress,
   type Running,
+  sleep,
   startReflector,
 } from "@kube-connector/core";
 
@@ -34,6 +35,8 @@ export interface UsableConnector {
 
 export interface Connectors extends Running {
   isSynced(): boolean;
+  /** Waits until the Connectors have been read once, at most that many milliseconds; answers whether they have. */
+  waitSynced(milliseconds: number, signal: AbortSignal): Promise<boolean>;
   /** Milliseconds since the API server last said anything. */
   silence(): number;
   size(): number;
@@ -63,6 +66,10 @@ export function startConnectors(options: { api: ApiServer; clock: Clock; log: Lo
     done: reflector.done,
     stop: () => reflector.stop(),
     isSynced: () => reflector.isSynced(),
+    async waitSynced(milliseconds, signal) {
+      if (milliseconds > 0) await Promise.race([reflector.synced, sleep(options.clock, milliseconds, signal)]);
+      return reflector.isSynced();
+    },
     silence: () => reflector.silence(),
     size: () => reflector.size(),
     get: ({ namespace, name }) => reflector.get(`${namespace}/${name}`),

@@ -80,7 +80,8 @@ async function prepare(
   const now = our.connectors.get(wanted.connector);
   if (state === "good" && now !== undefined && known?.digest === digestOf(target, wanted, tokens, now)) return;
   if (state === "foreign") throw new Fault("internal", `Something else is mounted at ${target}`);
-  if (!our.connectors.isSynced()) {
+  // A driver that has just started needs a moment; the kubelet's next try would take longer.
+  if (!(await our.connectors.waitSynced(state === "good" ? 0 : 2000, call.signal))) {
     throw new Fault("unavailable", "The driver has not yet read the Connectors from the API server");
   }
 
