@@ -1,0 +1,70 @@
+import { expect, test } from "vitest";
+import { resolvedConnector } from "../../test/kit/resolved.ts";
+import { createPrometheusMetrics } from "./prometheus-metrics.ts";
+
+// What the data path counts is read out under the documented names; labels are few and from closed sets; a connector
+// that is gone leaves no series behind.
+
+const lines = async (metrics: { text(): Promise<string> }) =>
+  (await metrics.text()).split("\n").filter((line) => line.startsWith("kube_connector_proxy_"));
+
+test("each count appears under its name", async () => {
+  const connector = await resolvedConnector({ name: "prod" });
+  const metrics = createPrometheusMetrics(() => [connector]);
+  metrics.requestEnded({ connector: "team-a/prod", door: "forward", verb: "GET", code: 200, seconds: 0.2 });
+  metrics.requestEnded({ connector: "team-a/prod", door: "forward", verb: "GET", code: 200, seconds: 0.2 });
+  metrics.latencyAdded(0.0002);
+  metrics.tunnels(1);
+  metrics.tunnels(1);
+  metrics.tunnels(-1);
+  metrics.streams("splice", 1);
+  metrics.bytes("out", 1000);
+  metrics.upstreamConnections("idle", 1);
+  metrics.upstreamDialled("failed");
+  metrics.decided("authorize", "deny");
+  metrics.reviewed("token", 0.01);
+  metrics.cacheRead("access", "hit");
+  const text = await lines(metrics);
+  for (const line of [
+    'requests_total{connector="team-a/prod",door="forward",verb="GET",code="200"} 2',
+    "request_duration_seconds_count 2",
+    "added_latency_seconds_count 1",
+    "tunnels_open 1",
+    'streams_open{kind="splice"} 1',
+    'bytes_total{direction="out"} 1000',
+    'upstream_connections{state="idle"} 1',
+    'upstream_dials_total{result="failed"} 1',
+    'decisions_total{step="authorize",result="deny"} 1',
+    'review_duration_seconds_count{kind="token"} 1',
+    'cache_total{cache="access",result="hit"} 1',
+  ]) {
+    expect(text).toContain(`kube_connector_proxy_${line}`);
+  }
+  const expiry = text.find((line) => line.includes("leaf_expiry_timestamp_seconds{"));
+  expect(Number(expiry?.split(" ").at(-1))).toBeGreaterThan(Date.now() / 1000);
+});
+
+test("made-up methods share one series", async () => {
+  const metrics = createPrometheusMetrics(() => []);
+  for (const verb of ["BREW", "WHEN"]) {
+    metrics.requestEnded({ connector: "a/b", door: "reverse", verb, code: 400, seconds: 0 });
+  }
+  const found = (await lines(metrics)).filter((line) => line.includes("requests_total"));
+  expect(found).toEqual([
+    'kube_connector_proxy_requests_total{connector="a/b",door="reverse",verb="other",code="400"} 2',
+  ]);
+});
+
+test("a connector that is gone has no series, and begins anew when it comes back", async () => {
+  const prod = await resolvedConnector({ name: "prod" });
+  let served = [prod];
+  const metrics = createPrometheusMetrics(() => served);
+  const count = () =>
+    metrics.requestEnded({ connector: "team-a/prod", door: "forward", verb: "GET", code: 200, seconds: 0 });
+  count();
+  served = [];
+  metrics.forget("team-a/prod");
+  expect((await lines(metrics)).filter((line) => line.includes("team-a/prod"))).toEqual([]);
+  count();
+  expect((await lines(metrics)).filter((line) => line.includes("team-a/prod"))).toHaveLength(1);
+});

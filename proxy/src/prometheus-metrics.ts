@@ -1,0 +1,101 @@
+import { X509Certificate } from "node:crypto";
+import type { ResolvedConnector } from "@kube-connector/core";
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "@prometheus-io/client";
+import type { Door, ProxyMetrics } from "./metrics.ts";
+
+/** Metrics that Prometheus can read. */
+export interface PrometheusMetrics extends ProxyMetrics {
+  /** All of them in Prometheus' text form. */
+  text(): Promise<string>;
+  contentType: string;
+  /** Drops the series of a connector that is gone. */
+  forget(connector: string): void;
+}
+
+const prefix = "kube_connector_proxy_";
+const fast = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1];
+const slow = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600];
+const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"]);
+
+/**
+ * Counts for Prometheus. `connectors` are those whose leaf's end is shown. No label has a path, pod, user, namespace of
+ * the target or address: a caller could make as many series as he likes, and reading them out stalls the event loop.
+ */
+export function createPrometheusMetrics(connectors: () => readonly ResolvedConnector[]): PrometheusMetrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const registers = [registry];
+  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Counter<L>({ name: prefix + name, help, labelNames, registers });
+  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Gauge<L>({ name: prefix + name, help, labelNames, registers });
+  const histogram = <L extends string>(name: string, help: string, buckets: number[], labelNames: readonly L[] = []) =>
+    new Histogram<L>({ name: prefix + name, help, buckets, labelNames, registers });
+
+  const requests = counter("requests_total", "Requests answered.", ["connector", "door", "verb", "code"]);
+  const duration = histogram("request_duration_seconds", "From a request's head to the end of its answer.", slow);
+  const latency = histogram("added_latency_seconds", "From a request's head until it was written upstream.", fast);
+  const tunnels = gauge("tunnels_open", "Tunnels open on the forward door.");
+  const streams = gauge("streams_open", "Streams open.", ["kind"]);
+  const bytes = counter("bytes_total", "Bytes of clients: in from them, out to them.", ["direction"]);
+  const upstreams = gauge("upstream_connections", "Connections to targets.", ["state"]);
+  const dials = counter("upstream_dials_total", "Connections to targets that were tried.", ["result"]);
+  const decisions = counter("decisions_total", "Decisions about callers.", ["step", "result"]);
+  const reviews = histogram("review_duration_seconds", "Reviews by the API server.", slow, ["kind"]);
+  const cache = counter("cache_total", "Readings of the caches of reviews.", ["cache", "result"]);
+  const expiries = new WeakMap<ResolvedConnector, number>();
+  const expiry = new Gauge({
+    name: `${prefix}leaf_expiry_timestamp_seconds`,
+    help: "When the certificate that a connector's doors show expires, in seconds since 1970.",
+    labelNames: ["connector"],
+    registers,
+    collect: () => {
+      expiry.reset();
+      for (const connector of connectors()) {
+        const known = expiries.get(connector) ?? expiryOf(connector);
+        expiries.set(connector, known);
+        expiry.set({ connector: `${connector.namespace}/${connector.name}` }, known);
+      }
+    },
+  });
+
+  // Looking a series up by its labels costs more than counting, so those of requests are kept.
+  type Series = { labels: { connector: string; door: string; verb: string; code: string }; inc: Counter.Internal };
+  const byConnector = new Map<string, Map<string, Series>>();
+  function seriesOf(connector: string, door: Door, method: string, code: number): Series {
+    const all = byConnector.get(connector) ?? new Map<string, Series>();
+    byConnector.set(connector, all);
+    const verb = methods.has(method) ? method : "other";
+    const key = `${door} ${verb} ${code}`;
+    const labels = { connector, door, verb, code: String(code) };
+    const series = all.get(key) ?? { labels, inc: requests.labels(labels) };
+    all.set(key, series);
+    return series;
+  }
+
+  return {
+    requestEnded({ connector, door, verb, code, seconds }) {
+      seriesOf(connector, door, verb, code).inc.inc();
+      duration.observe(seconds);
+    },
+    latencyAdded: (seconds) => latency.observe(seconds),
+    tunnels: (change) => tunnels.inc(change),
+    streams: (kind, change) => streams.inc({ kind }, change),
+    bytes: (direction, count) => bytes.inc({ direction }, count),
+    upstreamConnections: (state, change) => upstreams.inc({ state }, change),
+    upstreamDialled: (result) => dials.inc({ result }),
+    decided: (step, result) => decisions.inc({ step, result }),
+    reviewed: (kind, seconds) => reviews.observe({ kind }, seconds),
+    cacheRead: (name, result) => cache.inc({ cache: name, result }),
+    text: () => registry.metrics(),
+    contentType: registry.contentType,
+    forget(connector) {
+      for (const { labels } of byConnector.get(connector)?.values() ?? []) requests.remove(labels);
+      byConnector.delete(connector);
+    },
+  };
+}
+
+function expiryOf(connector: ResolvedConnector): number {
+  return new X509Certificate(connector.leaf.certificate).validToDate.getTime() / 1000;
+}
