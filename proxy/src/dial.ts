@@ -1,0 +1,176 @@
+import { lookup } from "node:dns/promises";
+import tls from "node:tls";
+import { type Clock, describeErrno, Fault, type ResolvedConnector } from "@kube-connector/core";
+import { Refusal } from "./answers.ts";
+import { mayDial } from "./dial-rules.ts";
+
+/** How the one target of a connector is reached. */
+export interface DialPlan {
+  host: string;
+  port: number;
+  /** `host:port`, for messages. */
+  authority: string;
+  /** The name, or IP, that the certificate must be for. */
+  verifiedName: string;
+  /** SNI; undefined when the name to verify is an IP. */
+  sni: string | undefined;
+  insecureSkipVerify: boolean;
+  context: tls.SecureContext;
+}
+
+export interface DialOptions {
+  clock: Clock;
+  /** Milliseconds for the lookup and TCP, and again for TLS. */
+  dialTimeout: number;
+  tlsTimeout: number;
+  allowLoopback: boolean;
+  /** Aborted when nobody wants the connection any more. */
+  signal: AbortSignal;
+}
+
+/** The plan for a connector. Making it costs a TLS context, so it is kept per address and CA. */
+export function planDial(connector: ResolvedConnector): DialPlan {
+  const { target, tls: settings } = connector;
+  const verifiedName = settings.serverName ?? target.host;
+  const isIp = settings.serverName === undefined ? target.isIp : /^[\d.]+$|:/.test(verifiedName);
+  let context: tls.SecureContext;
+  try {
+    context = tls.createSecureContext({ ca: settings.caBundle ?? systemRoots(), minVersion: "TLSv1.2" });
+  } catch (error) {
+    throw new Refusal(502, `The CA of connector ${connector.namespace}/${connector.name} cannot be used`, error);
+  }
+  return {
+    host: target.host,
+    port: target.port,
+    authority: target.authority,
+    verifiedName,
+    sni: isIp ? undefined : verifiedName,
+    insecureSkipVerify: settings.insecureSkipVerify,
+    context,
+  };
+}
+
+/** The machine's roots, or Node's own where the machine has none (an image without ca-certificates). */
+function systemRoots(): string[] {
+  const system = tls.getCACertificates("system");
+  return system.length > 0 ? system : tls.getCACertificates("bundled");
+}
+
+/**
+ * A verified TLS connection to the target: its name is looked up, each address judged, and the address that was judged is
+ * the one that is dialled. Refusal: 502, or 504 when time ran out.
+ */
+export async function dial(plan: DialPlan, options: DialOptions): Promise<tls.TLSSocket> {
+  const addresses = await allowedAddresses(plan, options);
+  let last: unknown;
+  for (const address of addresses) {
+    if (options.signal.aborted) break;
+    try {
+      return await connectTo(address, plan, options);
+    } catch (error) {
+      // Another address of the same name would show the same certificate.
+      if (error instanceof CertificateProblem) throw certificateRefusal(plan, error.cause);
+      last = error;
+    }
+  }
+  throw unreachable(plan, last);
+}
+
+async function allowedAddresses(plan: DialPlan, options: DialOptions): Promise<string[]> {
+  let found: { address: string }[];
+  try {
+    found = await within(lookup(plan.host, { all: true, verbatim: true }), options.dialTimeout, options.clock);
+  } catch (error) {
+    throw unreachable(plan, error);
+  }
+  const allowed = found.map(({ address }) => address).filter((ip) => mayDial(ip, { loopback: options.allowLoopback }));
+  if (allowed.length > 0) return allowed;
+  throw new Refusal(
+    502,
+    `The target cluster's host ${plan.host} is a loopback, link-local, metadata or multicast address; a connector may not reach those`,
+  );
+}
+
+class CertificateProblem extends Error {}
+
+function connectTo(address: string, plan: DialPlan, options: DialOptions): Promise<tls.TLSSocket> {
+  return new Promise((resolve, reject) => {
+    // No `session` is ever given: a session of another connector would skip the verification.
+    const how: tls.ConnectionOptions & { allowHalfOpen: boolean } = {
+      host: address,
+      port: plan.port,
+      ...(plan.sni === undefined ? {} : { servername: plan.sni }),
+      secureContext: plan.context,
+      rejectUnauthorized: !plan.insecureSkipVerify,
+      checkServerIdentity: (_host, certificate) => tls.checkServerIdentity(plan.verifiedName, certificate),
+      ALPNProtocols: ["http/1.1"],
+      allowHalfOpen: true,
+    };
+    const socket = tls.connect(how);
+    let connected = false;
+    let settled = false;
+    const settle = (then: () => void) => {
+      if (settled) return;
+      settled = true;
+      cancelTimer();
+      options.signal.removeEventListener("abort", onAbort);
+      then();
+    };
+    const fail = (error: unknown) =>
+      settle(() => {
+        socket.destroy();
+        reject(connected && isTlsProblem(error) ? new CertificateProblem("rejected", { cause: error }) : error);
+      });
+    const onTime = () => fail(timedOut());
+    const onAbort = () => fail(new Error("the client is gone"));
+    let cancelTimer = options.clock.after(options.dialTimeout, onTime);
+    options.signal.addEventListener("abort", onAbort, { once: true });
+    socket.on("error", fail);
+    socket.once("close", () => fail(new Fault("unavailable", "connection closed")));
+    socket.once("connect", () => {
+      connected = true;
+      cancelTimer();
+      cancelTimer = options.clock.after(options.tlsTimeout, onTime);
+    });
+    socket.once("secureConnect", () =>
+      settle(() => {
+        socket.setNoDelay(true);
+        // With Node: first probe after 30 s, then ten of them, 1 s apart; a dead peer shows in 40 s.
+        socket.setKeepAlive(true, 30_000);
+        resolve(socket);
+      }),
+    );
+  });
+}
+
+function timedOut(): Fault {
+  return new Fault("deadline_exceeded", "timed out");
+}
+
+function within<T>(work: Promise<T>, milliseconds: number, clock: Clock): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const cancel = clock.after(milliseconds, () => reject(timedOut()));
+    work.then(resolve, reject).finally(cancel);
+  });
+}
+
+/** An error of the TLS layer or of verification, and not of the network. */
+function isTlsProblem(error: unknown): boolean {
+  return !(error instanceof Fault) && describeErrno(error) === undefined;
+}
+
+function certificateRefusal(plan: DialPlan, cause: unknown): Refusal {
+  const why = cause instanceof Error ? cause.message.slice(0, 300) : "no reason given";
+  return new Refusal(
+    502,
+    `The certificate of the target cluster at ${plan.authority} is not accepted (${why}); check the connector's CA and serverName`,
+    cause,
+  );
+}
+
+function unreachable(plan: DialPlan, cause: unknown): Refusal {
+  const known = cause instanceof Fault ? { code: cause.code, text: cause.message } : describeErrno(cause);
+  const text = known?.text ?? "the connection failed";
+  const http = known?.code === "deadline_exceeded" ? 504 : 502;
+  return new Refusal(http, `Cannot reach the target cluster at ${plan.authority}: ${text}`, cause);
+}

@@ -1,0 +1,127 @@
+import { Refusal } from "./answers.ts";
+import { type Header, type RequestHead, type ResponseHead, trimBlanks } from "./http1/head.ts";
+
+// Drop first, then inject: which headers of the caller never reach the target, and which of ours do.
+
+const droppedFromRequests = new Set([
+  "connection",
+  "keep-alive",
+  "te",
+  "trailer",
+  "upgrade",
+  "http2-settings",
+  "authorization",
+  "cookie",
+  "forwarded",
+]);
+const droppedRequestPrefixes = ["proxy-", "x-remote-", "x-forwarded-", "x-original-"];
+
+const droppedFromResponses = new Set(["connection", "keep-alive", "upgrade", "alt-svc", "set-cookie"]);
+
+/** Names that say where a message ends or whom it is for: never in a trailer, never named by Connection. */
+const framingNames = new Set(["host", "content-length", "transfer-encoding"]);
+
+/** An item of Sec-WebSocket-Protocol that is a credential: browsers send their bearer token so. */
+const bearerProtocol = "base64url.bearer.authorization.k8s.io.";
+
+/** Whether a request header of that lower-case name is kept from the target. */
+export function isDroppedFromRequest(lower: string): boolean {
+  return droppedFromRequests.has(lower) || droppedRequestPrefixes.some((prefix) => lower.startsWith(prefix));
+}
+
+function isDroppedFromResponse(lower: string): boolean {
+  return droppedFromResponses.has(lower) || lower.startsWith("proxy-");
+}
+
+export function mayTrailRequest(lower: string): boolean {
+  return !framingNames.has(lower) && !isDroppedFromRequest(lower) && !isImpersonation(lower) && lower !== "expect";
+}
+
+export function mayTrailResponse(lower: string): boolean {
+  return !framingNames.has(lower) && !isDroppedFromResponse(lower);
+}
+
+function isImpersonation(lower: string): boolean {
+  return lower.startsWith("impersonate-");
+}
+
+/**
+ * The bearer token of a request: exactly one Authorization header, `Bearer` and a token that is not empty. Undefined
+ * otherwise, whatever else is there.
+ */
+export function bearerToken(headers: readonly Header[]): string | undefined {
+  let found: string | undefined;
+  for (const { lower, value } of headers) {
+    if (lower !== "authorization") continue;
+    if (found !== undefined) return undefined;
+    found = value;
+  }
+  return /^bearer +([\x21-\x7e]+)$/i.exec(found ?? "")?.[1];
+}
+
+/** What the proxy adds to a request. */
+export interface Injected {
+  /** The target's Host. */
+  host: string;
+  /** The stored token, revealed for this write. */
+  token: string;
+  /** The protocol to upgrade to, as the client wrote it. */
+  upgrade: string | undefined;
+}
+
+/**
+ * The header lines that go upstream, each ended by CRLF: the caller's without what is dropped, then ours. Refusal: 403
+ * for any Impersonate-* (to drop it would run the call with more rights than its sender asked for), 400 when Connection
+ * names what it must not, 500 when the result would not hold exactly our Authorization.
+ */
+export function upstreamHeaderLines(head: RequestHead, injected: Injected): string {
+  refuseImpersonation(head);
+  let lines = `Host: ${injected.host}\r\nAuthorization: Bearer ${injected.token}\r\n`;
+  for (const header of head.headers) {
+    if (header.lower === "host" || isDroppedFromRequest(header.lower)) continue;
+    if (head.connection.length > 0 && head.connection.includes(header.lower)) continue;
+    const value = header.lower === "sec-websocket-protocol" ? withoutBearer(header.value) : header.value;
+    if (value !== undefined) lines += `${header.name}: ${value}\r\n`;
+  }
+  if (injected.upgrade !== undefined) lines += `Connection: Upgrade\r\nUpgrade: ${injected.upgrade}\r\n`;
+  if (lines.match(/^authorization[ \t]*:/gim)?.length !== 1) {
+    throw new Refusal(500, "The proxy would have sent another Authorization header than its own; please report this");
+  }
+  return lines;
+}
+
+function refuseImpersonation(head: RequestHead): void {
+  const named = head.headers.find(({ lower }) => isImpersonation(lower))?.name ?? head.connection.find(isImpersonation);
+  if (named !== undefined) {
+    throw new Refusal(
+      403,
+      `The header ${named} is refused: impersonation does not pass a connector. Leave --as, --as-group and --as-uid out`,
+    );
+  }
+  const framing = head.connection.find((name) => framingNames.has(name));
+  if (framing !== undefined) throw new Refusal(400, `Connection may not name ${framing}`);
+}
+
+/** The subprotocols without a bearer token; undefined when none is left. */
+function withoutBearer(value: string): string | undefined {
+  if (!value.toLowerCase().includes(bearerProtocol)) return value;
+  const kept = value
+    .split(",")
+    .map((item) => trimBlanks(item, 0))
+    .filter((item) => item !== "" && !item.toLowerCase().startsWith(bearerProtocol));
+  return kept.length === 0 ? undefined : kept.join(", ");
+}
+
+/** The header lines of an answer that the client gets, each ended by CRLF; Connection is the relay's to add. */
+export function clientHeaderLines(head: ResponseHead): string {
+  // A 204 or 1xx has no framing headers (RFC 9110, 8.6); where one is sent, clients disagree on what it means.
+  const noFraming = head.status < 200 || head.status === 204;
+  let lines = "";
+  for (const { name, lower, value } of head.headers) {
+    if (isDroppedFromResponse(lower)) continue;
+    if (head.connection.length > 0 && head.connection.includes(lower) && !framingNames.has(lower)) continue;
+    if (noFraming && framingNames.has(lower)) continue;
+    lines += `${name}: ${value}\r\n`;
+  }
+  return lines;
+}

@@ -1,0 +1,345 @@
+import type { TLSSocket } from "node:tls";
+import type { Clock, ResolvedConnector } from "@kube-connector/core";
+import { Refusal } from "../answers.ts";
+import { clientHeaderLines, mayTrailRequest, mayTrailResponse, upstreamHeaderLines } from "../headers.ts";
+import type { ProxyMetrics } from "../metrics.ts";
+import type { UpstreamTarget } from "../target.ts";
+import type { UpstreamConnection, Upstreams, UpstreamUser } from "../upstream.ts";
+import { isSwitchTo } from "../upgrade.ts";
+import { BodyFramer } from "./body.ts";
+import { type RequestHead, type ResponseHead, parseResponseHead } from "./head.ts";
+import { Inbox } from "./inbox.ts";
+
+/** Most interim (1xx) answers before the final one. */
+const interimLimit = 8;
+
+/** What goes upstream: a request that was let through. */
+export interface Allowed {
+  head: RequestHead;
+  connector: ResolvedConnector;
+  target: UpstreamTarget;
+  /** The protocol to upgrade to; undefined for a plain request. */
+  upgrade: string | undefined;
+  /** When its head had come, in monotonic milliseconds. */
+  started: number;
+}
+
+/** The client connection that an exchange works for. */
+export interface ExchangeClient {
+  readonly socket: TLSSocket;
+  /** The upstream connection is there, or can take more: give it body bytes that wait. */
+  exchangeTakesBody(): void;
+  /** The final answer's head is about to go out: whether the connection must end after it. */
+  mustClose(): boolean;
+  /** The answer is out, whole. */
+  exchangeAnswered(close: boolean): void;
+  /** No byte of an answer went out: refuse the request. */
+  exchangeFailed(refusal: Refusal): void;
+  /** The answer broke off in the middle: the client must not take it for whole. */
+  exchangeBroken(): void;
+  /** The target has switched protocols; `early` are the first bytes it sent after its 101. */
+  exchangeSwitched(upstream: UpstreamConnection, early: Buffer): void;
+  /** The connector as it is now, if it still is the same one. */
+  currentConnector(): ResolvedConnector | undefined;
+}
+
+export interface ExchangeCollaborators {
+  upstreams: Upstreams;
+  clock: Clock;
+  metrics: ProxyMetrics;
+  headLimit: number;
+}
+
+type State =
+  | { name: "dialling"; abort: AbortController }
+  | { name: "awaitingHead"; upstream: UpstreamConnection; fresh: boolean }
+  | { name: "answering"; upstream: UpstreamConnection; keep: boolean; close: boolean }
+  | { name: "over" };
+
+/** One request and its answer: leases an upstream connection for as long as it takes, and judges both directions. */
+export class Exchange implements UpstreamUser {
+  /** Of the final answer's head; 0 before. */
+  status = 0;
+  /** Body bytes from and to the client. */
+  bytesIn = 0;
+  bytesOut = 0;
+  readonly requestBody = new BodyFramer(mayTrailRequest);
+  readonly #answerBody = new BodyFramer(mayTrailResponse);
+  readonly #inbox = new Inbox();
+  readonly #client: ExchangeClient;
+  readonly #with: ExchangeCollaborators;
+  #request: Allowed;
+  #state: State = { name: "over" };
+  #interim = 0;
+  #retried = false;
+
+  constructor(request: Allowed, client: ExchangeClient, collaborators: ExchangeCollaborators) {
+    this.#request = request;
+    this.#client = client;
+    this.#with = collaborators;
+    this.requestBody.begin(request.head.body, request.head.length);
+  }
+
+  /** Leases a connection and sends the head. */
+  begin(): void {
+    try {
+      const pool = this.#with.upstreams.poolFor(this.#request.connector);
+      const idle = this.#retried ? undefined : pool.takeIdle(this);
+      if (idle !== undefined) {
+        this.#send(idle, false);
+        return;
+      }
+      const abort = new AbortController();
+      this.#state = { name: "dialling", abort };
+      pool.dial(this, abort.signal).then(
+        (upstream) => {
+          if (abort.signal.aborted) upstream.destroy();
+          else this.#trySend(upstream);
+        },
+        (error: unknown) => {
+          if (!abort.signal.aborted) this.#dialFailed(error);
+        },
+      );
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #trySend(upstream: UpstreamConnection): void {
+    try {
+      this.#send(upstream, true);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #send(upstream: UpstreamConnection, fresh: boolean): void {
+    this.#state = { name: "awaitingHead", upstream, fresh };
+    const { head, connector, target, upgrade, started } = this.#request;
+    if (connector.token === undefined) throw new Refusal(503, connector.unavailable ?? "The connector has no token");
+    const lines = upstreamHeaderLines(head, {
+      host: connector.target.hostHeader,
+      token: connector.token.reveal(),
+      upgrade,
+    });
+    upstream.socket.cork();
+    upstream.socket.write(`${head.method} ${target.path}${target.query} HTTP/1.1\r\n${lines}\r\n`, "latin1");
+    if (!this.requestBody.done) this.#client.exchangeTakesBody();
+    upstream.socket.uncork();
+    this.#with.metrics.latencyAdded((this.#with.clock.monotonic() - started) / 1000);
+  }
+
+  /** Whether body bytes are wanted now. */
+  get takesBody(): boolean {
+    return !this.requestBody.done && (this.#state.name === "awaitingHead" || this.#state.name === "answering");
+  }
+
+  /** Passes on what belongs to the body; answers the offset of the first byte that does not. */
+  body(bytes: Buffer): number {
+    const state = this.#state;
+    if (state.name !== "awaitingHead" && state.name !== "answering") return 0;
+    let end: number;
+    try {
+      end = this.requestBody.take(bytes, 0);
+    } catch (error) {
+      this.#fail(error);
+      return bytes.length;
+    }
+    this.bytesIn += end;
+    this.#with.metrics.bytes("in", end);
+    if (!state.upstream.socket.write(end === bytes.length ? bytes : bytes.subarray(0, end)))
+      this.#client.socket.pause();
+    return end;
+  }
+
+  /** The client's write buffer is empty again. */
+  clientDrained(): void {
+    if (this.#state.name === "awaitingHead" || this.#state.name === "answering") this.#state.upstream.socket.resume();
+  }
+
+  /** Nobody wants the answer any more. */
+  abort(): void {
+    const state = this.#state;
+    this.#state = { name: "over" };
+    if (state.name === "dialling") state.abort.abort();
+    else if (state.name !== "over") state.upstream.destroy();
+  }
+
+  /**
+   * Ends a chunked answer between two chunks as if the target had ended it; false when it is not there. For a drain: a
+   * watch that ends so is taken up again by its client.
+   */
+  endBetweenChunks(): boolean {
+    if (this.#state.name !== "answering" || !this.#answerBody.betweenChunks) return false;
+    this.abort();
+    this.#client.socket.write("0\r\n\r\n");
+    this.#client.exchangeAnswered(true);
+    return true;
+  }
+
+  upstreamDrained(): void {
+    this.#client.socket.resume();
+  }
+
+  upstreamData(bytes: Buffer): void {
+    try {
+      if (this.#state.name === "awaitingHead") this.#readHeads(bytes);
+      else if (this.#state.name === "answering") this.#passBody(bytes, 0, "");
+    } catch (error) {
+      this.#badAnswer(error);
+    }
+  }
+
+  upstreamEnded(): void {
+    const state = this.#state;
+    if (state.name === "answering" && this.#answerBody.endsWithConnection) {
+      this.#state = { name: "over" };
+      state.upstream.destroy();
+      this.#client.exchangeAnswered(true);
+    } else if (state.name !== "over") {
+      this.upstreamClosed();
+    }
+  }
+
+  upstreamClosed(): void {
+    const state = this.#state;
+    if (state.name === "answering") {
+      this.abort();
+      this.#client.exchangeBroken();
+    } else if (state.name === "awaitingHead") {
+      const { authority } = this.#request.connector.target;
+      if (!state.fresh && this.#retry()) return;
+      this.#fail(new Refusal(502, `The target cluster at ${authority} closed the connection before it answered`));
+    }
+  }
+
+  #dialFailed(error: unknown): void {
+    const certificate = error instanceof Refusal && error.message.startsWith("The certificate");
+    if (!certificate && this.#retry()) return;
+    this.#fail(error);
+  }
+
+  /** Once, for a request that has no effect and no body, while no byte of an answer has come. */
+  #retry(): boolean {
+    const { head, upgrade } = this.#request;
+    const harmless = head.method === "GET" || head.method === "HEAD" || head.method === "OPTIONS";
+    const silent = this.#inbox.length === 0 && this.#interim === 0;
+    if (this.#retried || !harmless || !silent || head.body !== "none" || upgrade !== undefined) return false;
+    this.#retried = true;
+    this.abort();
+    this.begin();
+    return true;
+  }
+
+  /** A 401 to a token that has been replaced meanwhile. */
+  #retryWithNewToken(head: ResponseHead): boolean {
+    if (head.status !== 401) return false;
+    const current = this.#client.currentConnector();
+    const used = this.#request.connector;
+    if (current?.token === undefined || current.token.equals(used.token)) return false;
+    if (current.target.url !== used.target.url) return false;
+    this.#request = { ...this.#request, connector: current };
+    return this.#retry();
+  }
+
+  #readHeads(bytes: Buffer): void {
+    this.#inbox.add(bytes);
+    while (this.#state.name === "awaitingHead") {
+      const taken = this.#inbox.takeHead();
+      if (taken === "bareLf") throw new Refusal(400, "The HTTP message is malformed: a line ends without CR");
+      const size = taken === "incomplete" ? this.#inbox.length : taken.text.length;
+      if (size > this.#with.headLimit) throw new Refusal(431, "The HTTP message's head is too large");
+      if (taken === "incomplete") return;
+      this.#takeHead(parseResponseHead(taken.text, this.#request.head.method), this.#state);
+    }
+  }
+
+  #takeHead(head: ResponseHead, state: { upstream: UpstreamConnection }): void {
+    if (head.status === 101) {
+      this.#switch(head, state.upstream);
+      return;
+    }
+    if (head.status < 200) {
+      this.#interim += 1;
+      if (this.#interim > interimLimit) throw new Refusal(400, "The HTTP message comes after too many interim answers");
+      this.#client.socket.write(headText(head, ""), "latin1");
+      return;
+    }
+    const rest = this.#inbox.takeAll();
+    if (this.#retryWithNewToken(head)) return;
+    this.#answerBody.begin(head.body, head.length);
+    this.status = head.status;
+    const keep = !head.old && head.body !== "eof" && !head.connection.includes("close");
+    const early = !this.requestBody.done;
+    const close = head.body === "eof" || early || this.#request.upgrade !== undefined || this.#client.mustClose();
+    this.#state = { name: "answering", upstream: state.upstream, keep: keep && !early, close };
+    this.#passBody(rest, 0, headText(head, close ? "Connection: close\r\n" : ""));
+  }
+
+  /** Writes `head` and what of `bytes` belongs to the body, in one piece when there is a head. */
+  #passBody(bytes: Buffer, from: number, head: string): void {
+    const state = this.#state;
+    if (state.name !== "answering") return;
+    const end = this.#answerBody.done ? from : this.#answerBody.take(bytes, from);
+    const count = end - from;
+    this.bytesOut += count;
+    this.#with.metrics.bytes("out", count);
+    const { socket } = this.#client;
+    let flowing = true;
+    if (head !== "") flowing = socket.write(joined(head, bytes, from, end));
+    else if (count > 0) flowing = socket.write(count === bytes.length ? bytes : bytes.subarray(from, end));
+    if (this.#answerBody.done) this.#answered(end < bytes.length);
+    else if (!flowing) state.upstream.socket.pause();
+  }
+
+  #answered(leftOver: boolean): void {
+    const state = this.#state;
+    if (state.name !== "answering") return;
+    this.#state = { name: "over" };
+    if (state.keep && !leftOver && this.requestBody.done) state.upstream.giveBack();
+    else state.upstream.destroy();
+    this.#client.exchangeAnswered(state.close || !this.requestBody.done);
+  }
+
+  #switch(head: ResponseHead, upstream: UpstreamConnection): void {
+    const { upgrade } = this.#request;
+    if (upgrade === undefined || !isSwitchTo(head, upgrade)) {
+      throw new Refusal(400, "The HTTP message switches to a protocol that was not asked for");
+    }
+    this.status = 101;
+    this.#state = { name: "over" };
+    this.#client.socket.write(headText(head, `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`), "latin1");
+    this.#client.exchangeSwitched(upstream, this.#inbox.takeAll());
+  }
+
+  #badAnswer(error: unknown): void {
+    if (this.#state.name === "answering") {
+      this.abort();
+      this.#client.exchangeBroken();
+      return;
+    }
+    const { authority } = this.#request.connector.target;
+    const why = error instanceof Refusal ? error.message : "It could not be read";
+    this.#fail(new Refusal(502, `The target cluster at ${authority} sent an answer that cannot pass. ${why}`, error));
+  }
+
+  /** Ends the exchange with a refusal, or by cutting the answer where its head is out. */
+  #fail(error: unknown): void {
+    const answering = this.#state.name === "answering";
+    this.abort();
+    if (answering) this.#client.exchangeBroken();
+    else this.#client.exchangeFailed(error instanceof Refusal ? error : new Refusal(500, "The proxy failed", error));
+  }
+}
+
+function headText(head: ResponseHead, more: string): string {
+  return `HTTP/1.1 ${head.status} ${head.phrase}\r\n${clientHeaderLines(head)}${more}\r\n`;
+}
+
+/** One buffer, so that a small answer is one TLS record. */
+function joined(head: string, bytes: Buffer, from: number, end: number): Buffer {
+  const buffer = Buffer.allocUnsafe(head.length + end - from);
+  buffer.write(head, 0, "latin1");
+  bytes.copy(buffer, head.length, from, end);
+  return buffer;
+}

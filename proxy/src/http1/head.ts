@@ -1,0 +1,205 @@
+import { Refusal } from "../answers.ts";
+
+// The strict reader of message heads: text → parts, or a Refusal. It takes the intersection of what parsers agree on
+// (RFC 9112), so that no two of them can see different messages in the same bytes.
+
+/** One header line. Lines of one name stay apart and in order. */
+export interface Header {
+  /** As it was written. */
+  name: string;
+  lower: string;
+  /** Without the white space round it; Latin-1, so that any byte of a value survives. */
+  value: string;
+}
+
+/** How the end of a body is known. `none` also stands for `Content-Length: 0` in a request. */
+export type BodyKind = "none" | "length" | "chunked" | "eof";
+
+interface Framing {
+  headers: readonly Header[];
+  body: BodyKind;
+  /** Bytes, for `length`; else 0. */
+  length: number;
+  /** The items of all Connection lines, in lower case. */
+  connection: readonly string[];
+}
+
+export interface RequestHead extends Framing {
+  method: string;
+  /** As it was written, origin-form (authority-form for CONNECT). */
+  target: string;
+  /** The one Host line; "" for a CONNECT without. */
+  host: string;
+}
+
+export interface ResponseHead extends Framing {
+  status: number;
+  /** The reason phrase; may be empty. */
+  phrase: string;
+  /** Whether it said HTTP/1.0. */
+  old: boolean;
+}
+
+const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+/** Every byte that a line must not have: controls but TAB, thereby NUL and CR or LF on their own. */
+const badByte = /[^\t\x20-\x7e\x80-\xff]/;
+
+const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+
+/** The head of a request without its final empty line → its parts. Refusal: 400, 405, 417, 505. */
+export function parseRequestHead(text: string): RequestHead {
+  const lines = text.split("\r\n");
+  const { method, target } = parseRequestLine(lines[0] ?? "", false);
+  if (!methods.has(method)) throw new Refusal(405, `The method ${method} is not accepted`);
+  if (!target.startsWith("/")) throw bad("the request target should be a path that begins with /");
+  const fields = parseFields(lines);
+  if (fields.hosts !== 1) throw bad("there should be exactly one Host header");
+  if (fields.expect !== undefined && fields.expect.toLowerCase() !== "100-continue") {
+    throw new Refusal(417, "Expect should be 100-continue or left out");
+  }
+  const body = fields.chunked ? "chunked" : fields.length > 0 ? "length" : "none";
+  return { ...framingOf(fields, body), method, target, host: fields.host };
+}
+
+/** The head of a CONNECT, as clients send it to the forward door: HTTP/1.0 is fine there (Python until 3.11). */
+export function parseConnectHead(text: string): RequestHead {
+  const lines = text.split("\r\n");
+  const { method, target } = parseRequestLine(lines[0] ?? "", true);
+  const fields = parseFields(lines);
+  if (fields.hosts > 1) throw bad("there should be one Host header");
+  if (method === "CONNECT" && (fields.chunked || fields.length > 0)) throw bad("a CONNECT should have no body");
+  return { ...framingOf(fields, "none"), method, target, host: fields.host };
+}
+
+/** The head of an answer without its final empty line → its parts. Throws a Refusal that the caller turns into a 502. */
+export function parseResponseHead(text: string, requestMethod: string): ResponseHead {
+  const lines = text.split("\r\n");
+  const line = lines[0] ?? "";
+  const match = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: (.*))?$/.exec(line);
+  if (match === null || badByte.test(line)) throw bad("its first line is no HTTP/1.1 status line");
+  const status = Number(match[2]);
+  const fields = parseFields(lines);
+  const old = match[1] === "0";
+  if (old && fields.chunked) throw bad("HTTP/1.0 has no chunked bodies");
+  const bodiless = requestMethod === "HEAD" || status < 200 || status === 204 || status === 304;
+  const body =
+    bodiless || fields.length === 0 ? "none" : fields.chunked ? "chunked" : fields.length > 0 ? "length" : "eof";
+  return { ...framingOf(fields, body), status, phrase: match[3] ?? "", old };
+}
+
+function parseRequestLine(line: string, oldIsFine: boolean): { method: string; target: string } {
+  const parts = line.split(" ");
+  const [method, target, version] = parts;
+  if (parts.length !== 3 || method === undefined || target === undefined || version === undefined) {
+    throw bad("its first line should be METHOD TARGET HTTP/1.1, with single spaces");
+  }
+  if (!token.test(method) || target === "" || badByte.test(line) || target.includes("\t")) {
+    throw bad("its first line has characters that may not stand there");
+  }
+  if (version === "HTTP/1.1" || (oldIsFine && version === "HTTP/1.0")) return { method, target };
+  if (/^HTTP\/\d\.\d$/.test(version)) throw new Refusal(505, "The request should be HTTP/1.1");
+  throw bad("its first line should end in HTTP/1.1");
+}
+
+interface Fields {
+  headers: Header[];
+  /** -1 without a Content-Length. */
+  length: number;
+  chunked: boolean;
+  connection: string[];
+  host: string;
+  hosts: number;
+  expect: string | undefined;
+}
+
+function parseFields(lines: readonly string[]): Fields {
+  const fields: Fields = {
+    headers: [],
+    length: -1,
+    chunked: false,
+    connection: [],
+    host: "",
+    hosts: 0,
+    expect: undefined,
+  };
+  for (let i = 1; i < lines.length; i++) {
+    const header = parseFieldLine(lines[i] ?? "");
+    fields.headers.push(header);
+    noteField(fields, header);
+  }
+  if (fields.chunked && fields.length >= 0) throw bad("it has both Content-Length and Transfer-Encoding");
+  return fields;
+}
+
+function noteField(fields: Fields, { lower, value }: Header): void {
+  switch (lower) {
+    case "content-length":
+      if (fields.length >= 0) throw bad("it has more than one Content-Length");
+      if (!/^\d{1,15}$/.test(value)) throw bad("its Content-Length is no plain number of at most 15 digits");
+      fields.length = Number(value);
+      break;
+    case "transfer-encoding":
+      if (fields.chunked) throw bad("it has more than one Transfer-Encoding");
+      if (value.toLowerCase() !== "chunked") throw bad("its Transfer-Encoding should be chunked");
+      fields.chunked = true;
+      break;
+    case "connection":
+      for (const item of parseList(value)) fields.connection.push(item.toLowerCase());
+      break;
+    case "host":
+      fields.host = value;
+      fields.hosts += 1;
+      break;
+    case "expect":
+      fields.expect = fields.expect === undefined ? value : `${fields.expect}, ${value}`;
+      break;
+    default:
+  }
+}
+
+function framingOf(fields: Fields, body: BodyKind): Framing {
+  return {
+    headers: fields.headers,
+    body,
+    length: body === "length" ? fields.length : 0,
+    connection: fields.connection,
+  };
+}
+
+/** One `name: value` line of a head or a trailer. */
+export function parseFieldLine(line: string): Header {
+  const colon = line.indexOf(":");
+  const name = line.slice(0, Math.max(colon, 0));
+  if (!token.test(name)) {
+    throw bad(
+      /^[ \t]/.test(line) ? "a header line is folded over two lines" : "a header's name has characters it may not have",
+    );
+  }
+  if (badByte.test(line)) throw bad(`the header ${name} has control characters`);
+  return { name, lower: name.toLowerCase(), value: trimBlanks(line, colon + 1) };
+}
+
+/** The items of a comma-separated list of tokens (Connection). Empty items are fine (RFC 9110, 5.6.1). */
+function parseList(value: string): string[] {
+  const items = value.split(",").map((item) => trimBlanks(item, 0));
+  const filled = items.filter((item) => item !== "");
+  if (!filled.every((item) => token.test(item))) throw bad("its Connection header is no list of names");
+  return filled;
+}
+
+/** Cuts spaces and tabs only: String.trim() would cut the byte 0xA0 as well. */
+export function trimBlanks(text: string, from: number): string {
+  let start = from;
+  let end = text.length;
+  while (start < end && isBlank(text.charCodeAt(start))) start += 1;
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end -= 1;
+  return text.slice(start, end);
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
+}
+
+function bad(what: string): Refusal {
+  return new Refusal(400, `The HTTP message is malformed: ${what}`);
+}

@@ -1,0 +1,83 @@
+/**
+ * Bytes that have come and that nobody has taken yet. One chunk is kept as it is; more are gathered in a buffer that
+ * doubles, so that a message in one-byte pieces costs no more than its length.
+ */
+export class Inbox {
+  #bytes: Buffer | undefined;
+  #start = 0;
+  #end = 0;
+  /** Whether #bytes is ours to write into. */
+  #owned = false;
+  /** Where the next search for the end of a head begins. */
+  #searched = 0;
+
+  get length(): number {
+    return this.#end - this.#start;
+  }
+
+  add(chunk: Buffer): void {
+    if (this.#bytes === undefined) {
+      this.#bytes = chunk;
+      this.#start = 0;
+      this.#end = chunk.length;
+      this.#searched = 0;
+      this.#owned = false;
+      return;
+    }
+    const length = this.length;
+    if (!this.#owned || this.#end + chunk.length > this.#bytes.length) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(2 * (length + chunk.length), 1024));
+      this.#bytes.copy(grown, 0, this.#start, this.#end);
+      this.#searched -= this.#start;
+      this.#bytes = grown;
+      this.#start = 0;
+      this.#end = length;
+      this.#owned = true;
+    }
+    chunk.copy(this.#bytes, this.#end);
+    this.#end += chunk.length;
+  }
+
+  /** Everything that waits; the inbox is empty afterwards. */
+  takeAll(): Buffer {
+    const all = this.#bytes?.subarray(this.#start, this.#end) ?? Buffer.alloc(0);
+    this.clear();
+    return all;
+  }
+
+  clear(): void {
+    this.#bytes = undefined;
+    this.#start = 0;
+    this.#end = 0;
+  }
+
+  /**
+   * The head at the front, without its final empty line, as Latin-1; it is taken out. `incomplete` when its end has not
+   * come, `bareLf` when a line ends without CR (then the end may never come).
+   */
+  takeHead(): { text: string } | "incomplete" | "bareLf" {
+    const bytes = this.#bytes;
+    if (bytes === undefined) return "incomplete";
+    const found = bytes.subarray(0, this.#end).indexOf("\r\n\r\n", Math.max(this.#searched, this.#start), "latin1");
+    if (found < 0) {
+      const bare = this.#hasBareLf(bytes);
+      this.#searched = Math.max(this.#start, this.#end - 3);
+      return bare ? "bareLf" : "incomplete";
+    }
+    const text = bytes.toString("latin1", this.#start, found);
+    this.#start = found + 4;
+    this.#searched = this.#start;
+    if (this.#start === this.#end) this.clear();
+    return { text };
+  }
+
+  #hasBareLf(bytes: Buffer): boolean {
+    const view = bytes.subarray(0, this.#end);
+    let at = view.indexOf(0x0a, Math.max(this.#searched, this.#start));
+    while (at >= 0) {
+      if (at === this.#start || view[at - 1] !== 0x0d) return true;
+      at = view.indexOf(0x0a, at + 1);
+    }
+    return false;
+  }
+}

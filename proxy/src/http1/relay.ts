@@ -1,0 +1,447 @@
+import type { TLSSocket } from "node:tls";
+import { Fault, type ResolvedConnector, type Secret } from "@kube-connector/core";
+import { answerText, Refusal, refusalOf } from "../answers.ts";
+import { type Collaborators, passGate, requestToken } from "../gate.ts";
+import type { Door } from "../metrics.ts";
+import { checkHost, isWatch, upstreamTarget } from "../target.ts";
+import { Splice, wantedUpgrade } from "../upgrade.ts";
+import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
+import { Exchange, type ExchangeClient } from "./exchange.ts";
+import { parseRequestHead, type RequestHead } from "./head.ts";
+import { Inbox } from "./inbox.ts";
+
+/** Which connector a connection is for, and how it came in. */
+export interface Admitted {
+  door: Door;
+  /** `namespace/name`. */
+  key: string;
+  /** A connector of the same name with another uid is another one. */
+  uid: string;
+  remote: string;
+}
+
+/** One request in hand. */
+interface Request {
+  readonly method: string;
+  /** Without the query, for the log. */
+  path: string;
+  readonly started: number;
+  /** Whether the connection can go on after a refusal: the request has no body and nothing may follow it uninvited. */
+  readonly reusable: boolean;
+  readonly wantsClose: boolean;
+  token: Secret | undefined;
+  watch: boolean;
+  /** When its caller was last asked about, and last found to be allowed. Monotonic milliseconds. */
+  askedAt: number;
+  allowedAt: number;
+}
+
+type State =
+  | { name: "waiting"; until: number; begun: boolean }
+  | { name: "deciding"; request: Request }
+  | { name: "exchanging"; request: Request; exchange: Exchange; bodyAt: number }
+  | { name: "spliced"; request: Request; splice: Splice; upstream: UpstreamConnection }
+  /** Our last word is written; what still comes is thrown away. */
+  | { name: "closing"; until: number }
+  | { name: "closed" };
+
+/** One client connection inside TLS: reads requests one after the other and passes each through the steps. */
+export class ClientConnection implements ExchangeClient, UpstreamUser {
+  readonly socket: TLSSocket;
+  readonly admitted: Admitted;
+  readonly #with: Collaborators;
+  readonly #inbox = new Inbox();
+  readonly #onClosed: (connection: ClientConnection) => void;
+  #state: State;
+
+  constructor(
+    socket: TLSSocket,
+    admitted: Admitted,
+    collaborators: Collaborators,
+    onClosed: (connection: ClientConnection) => void,
+  ) {
+    this.socket = socket;
+    this.admitted = admitted;
+    this.#with = collaborators;
+    this.#onClosed = onClosed;
+    this.#state = { name: "waiting", until: this.#now() + collaborators.timeouts.idleClient, begun: false };
+    socket.on("error", () => undefined); // "close" follows and does the work
+    socket.on("data", (bytes: Buffer) => this.#received(bytes));
+    socket.on("end", () => this.#ended());
+    socket.on("drain", () => this.#drained());
+    socket.on("finish", () => this.#finished());
+    socket.on("close", () => this.#closed());
+  }
+
+  #now(): number {
+    return this.#with.clock.monotonic();
+  }
+
+  #setState(next: State): void {
+    const before = this.#state;
+    this.#state = next;
+    if (before.name === "spliced") this.#with.metrics.streams("splice", -1);
+    if (next.name === "spliced") this.#with.metrics.streams("splice", 1);
+    if (before.name === "exchanging" && before.request.watch) this.#with.metrics.streams("watch", -1);
+    if (next.name === "exchanging" && next.request.watch) this.#with.metrics.streams("watch", 1);
+  }
+
+  // What comes from the client.
+
+  #received(bytes: Buffer): void {
+    const state = this.#state;
+    switch (state.name) {
+      case "waiting":
+        this.#inbox.add(bytes);
+        this.#readHead();
+        return;
+      case "exchanging":
+        this.#passBody(state, bytes);
+        return;
+      case "spliced":
+        this.#with.metrics.bytes("in", bytes.length);
+        state.splice.fromClient(bytes);
+        return;
+      case "deciding":
+        this.#hold(bytes);
+        return;
+      case "closing":
+      case "closed":
+        return;
+    }
+  }
+
+  /** Bytes that come before their turn wait, up to one head's worth; then the client is paused. */
+  #hold(bytes: Buffer): void {
+    if (bytes.length > 0) this.#inbox.add(bytes);
+    if (this.#inbox.length > this.#with.limits.head) this.socket.pause();
+  }
+
+  #passBody(state: State & { name: "exchanging" }, bytes: Buffer): void {
+    if (!state.exchange.takesBody || this.#inbox.length > 0) {
+      this.#hold(bytes);
+      return;
+    }
+    state.bodyAt = this.#now();
+    const end = state.exchange.body(bytes);
+    if (end < bytes.length && this.#state === state) this.#hold(bytes.subarray(end));
+  }
+
+  exchangeTakesBody(): void {
+    const state = this.#state;
+    if (state.name !== "exchanging") return;
+    state.bodyAt = this.#now();
+    const waiting = this.#inbox.takeAll();
+    this.socket.resume();
+    if (waiting.length > 0) this.#passBody(state, waiting);
+  }
+
+  #readHead(): void {
+    const state = this.#state;
+    if (state.name !== "waiting" || this.#inbox.length === 0) return;
+    if (this.socket.writableNeedDrain) {
+      this.#hold(Buffer.alloc(0));
+      return;
+    }
+    try {
+      const taken = this.#inbox.takeHead();
+      if (taken === "bareLf") throw new Refusal(400, "The HTTP message is malformed: a line ends without CR");
+      const size = taken === "incomplete" ? this.#inbox.length : taken.text.length;
+      if (size > this.#with.limits.head) {
+        throw new Refusal(431, `The headers of the request are larger than ${this.#with.limits.head} bytes`);
+      }
+      if (taken !== "incomplete") this.#serve(parseRequestHead(taken.text));
+      else if (!state.begun) {
+        this.#setState({ name: "waiting", until: this.#now() + this.#with.timeouts.requestHead, begun: true });
+      }
+    } catch (error) {
+      this.#refuse(this.#unread(), refusalOf(error));
+    }
+  }
+
+  /** Stands for a request whose head could not be read. */
+  #unread(): Request {
+    const now = this.#now();
+    return {
+      method: "-",
+      path: "-",
+      started: now,
+      reusable: false,
+      wantsClose: true,
+      token: undefined,
+      watch: false,
+      askedAt: now,
+      allowedAt: now,
+    };
+  }
+
+  // The steps.
+
+  #serve(head: RequestHead): void {
+    const upgrade = wantedUpgrade(head);
+    const now = this.#now();
+    const wantsClose = head.connection.includes("close");
+    const request: Request = {
+      method: head.method,
+      path: head.target.split("?", 1)[0] ?? "",
+      started: now,
+      reusable: head.body === "none" && upgrade === undefined && !wantsClose,
+      wantsClose,
+      token: undefined,
+      watch: false,
+      askedAt: now,
+      allowedAt: now,
+    };
+    this.#setState({ name: "deciding", request });
+    this.#decide(request, head, upgrade).catch((error: unknown) => {
+      if (this.#state.name === "deciding" && this.#state.request === request) this.#refuse(request, refusalOf(error));
+    });
+  }
+
+  async #decide(request: Request, head: RequestHead, upgrade: string | undefined): Promise<void> {
+    if (upgrade !== undefined && head.body !== "none") throw new Refusal(400, "An upgrade may not have a body");
+    const connector = this.currentConnector();
+    if (connector === undefined)
+      throw new Refusal(503, `The connector ${this.admitted.key} is not served here any more`);
+    checkHost(head.host, this.admitted.door, connector);
+    const target = upstreamTarget(head.target, this.admitted.door, connector.target.prefix);
+    const token = requestToken(head);
+    await passGate(token, connector, this.#with);
+    if (this.#state.name !== "deciding" || this.#state.request !== request) return;
+    request.token = token;
+    request.watch = isWatch(head.method, target.query);
+    request.allowedAt = this.#now();
+    if (connector.token === undefined) {
+      throw new Refusal(503, connector.unavailable ?? `The connector ${this.admitted.key} has no token`);
+    }
+    const allowed = { head, connector, target, upgrade, started: request.started };
+    const exchange = new Exchange(allowed, this, {
+      upstreams: this.#with.upstreams,
+      clock: this.#with.clock,
+      metrics: this.#with.metrics,
+      headLimit: this.#with.limits.head,
+    });
+    this.#setState({ name: "exchanging", request, exchange, bodyAt: request.allowedAt });
+    exchange.begin();
+  }
+
+  currentConnector(): ResolvedConnector | undefined {
+    const connector = this.#with.connectors.get(this.admitted.key);
+    return connector?.uid === this.admitted.uid ? connector : undefined;
+  }
+
+  #refuse(request: Request, refusal: Refusal): void {
+    const close = !request.reusable || this.#with.isDraining();
+    this.#report(request, refusal.http, refusal);
+    this.socket.write(answerText(refusal, { method: request.method, close }));
+    if (close) this.#close();
+    else this.#nextRequest();
+  }
+
+  // What the exchange says.
+
+  mustClose(): boolean {
+    const state = this.#state;
+    return this.#with.isDraining() || (state.name === "exchanging" && state.request.wantsClose);
+  }
+
+  exchangeAnswered(close: boolean): void {
+    const state = this.#state;
+    if (state.name !== "exchanging") return;
+    this.#report(state.request, state.exchange.status, undefined, state.exchange);
+    if (close) this.#close();
+    else this.#nextRequest();
+  }
+
+  exchangeFailed(refusal: Refusal): void {
+    const state = this.#state;
+    if (state.name === "exchanging") this.#refuse(state.request, refusal);
+  }
+
+  exchangeBroken(): void {
+    this.cut();
+  }
+
+  exchangeSwitched(upstream: UpstreamConnection, early: Buffer): void {
+    const state = this.#state;
+    if (state.name !== "exchanging") return;
+    const splice = new Splice(this.socket, upstream.socket);
+    this.#setState({ name: "spliced", request: state.request, splice, upstream });
+    upstream.lease(this);
+    this.socket.resume();
+    upstream.socket.resume();
+    if (early.length > 0) this.upstreamData(early);
+    const waiting = this.#inbox.takeAll();
+    if (waiting.length > 0) this.#received(waiting);
+  }
+
+  // What the target says after a 101.
+
+  upstreamData(bytes: Buffer): void {
+    if (this.#state.name !== "spliced") return;
+    this.#with.metrics.bytes("out", bytes.length);
+    this.#state.splice.fromTarget(bytes);
+  }
+
+  upstreamEnded(): void {
+    if (this.#state.name === "spliced") this.#state.splice.targetEnded();
+  }
+
+  upstreamDrained(): void {
+    if (this.#state.name === "spliced") this.#state.splice.targetDrained();
+  }
+
+  upstreamClosed(): void {
+    if (this.#state.name !== "spliced") return;
+    // Both directions ended well: let what is buffered go out. Else the client must see that it broke off.
+    if (this.#state.upstream.socket.readableEnded) this.#close();
+    else this.cut();
+  }
+
+  // The ends.
+
+  #nextRequest(): void {
+    this.#setState({ name: "waiting", until: this.#now() + this.#with.timeouts.idleClient, begun: false });
+    this.socket.resume();
+    if (this.#inbox.length > 0) this.#readHead();
+  }
+
+  /** Sends what is written, then closes. */
+  #close(): void {
+    if (this.#state.name === "spliced") this.#reportSplice(this.#state);
+    this.#inbox.clear();
+    this.#setState({ name: "closing", until: Number.POSITIVE_INFINITY });
+    this.socket.end();
+    this.socket.resume();
+    if (this.socket.writableFinished) this.#finished();
+  }
+
+  #finished(): void {
+    if (this.#state.name === "closing") this.#state.until = this.#now() + this.#with.timeouts.linger;
+  }
+
+  /** Ends the connection at once, so that the client sees an answer broken off and no clean end. */
+  cut(): void {
+    this.socket.destroy();
+    this.#closed();
+  }
+
+  #ended(): void {
+    // A half-closed stream goes on; of a half-closed HTTP connection nobody waits for the answer.
+    if (this.#state.name === "spliced") this.#state.splice.clientEnded();
+    else this.cut();
+  }
+
+  #drained(): void {
+    const state = this.#state;
+    if (state.name === "exchanging") state.exchange.clientDrained();
+    else if (state.name === "spliced") state.splice.clientDrained();
+    else if (state.name === "waiting") {
+      this.socket.resume();
+      this.#readHead();
+    }
+  }
+
+  #closed(): void {
+    const state = this.#state;
+    if (state.name === "closed") return;
+    if (state.name === "spliced") this.#reportSplice(state);
+    if (state.name === "exchanging")
+      this.#report(state.request, state.exchange.status || 499, undefined, state.exchange);
+    this.#setState({ name: "closed" });
+    if (state.name === "exchanging") state.exchange.abort();
+    if (state.name === "spliced") state.upstream.destroy();
+    this.#inbox.clear();
+    this.#onClosed(this);
+  }
+
+  // Time and orders from outside.
+
+  /** Called about once a second: looks at what the present state waits for. */
+  tick(now: number): void {
+    const state = this.#state;
+    if (state.name === "closing" && now >= state.until) this.cut();
+    else if (state.name === "waiting" && now >= state.until) {
+      if (state.begun) this.#refuse(this.#unread(), new Refusal(408, "The request's headers did not come in time"));
+      else this.#close();
+    } else if (state.name === "exchanging") {
+      if (!state.exchange.takesBody || this.socket.isPaused()) state.bodyAt = now;
+      if (now - state.bodyAt >= this.#with.timeouts.requestBody) this.cut();
+    }
+    if (state.name === "exchanging" || state.name === "spliced") {
+      if (now - state.request.askedAt >= this.#with.timeouts.review) this.#review(state.request, now);
+    }
+  }
+
+  /** Asks again whether the caller of an open stream may have it. */
+  #review(request: Request, now: number): void {
+    request.askedAt = now;
+    const stillOpen = () => "request" in this.#state && this.#state.request === request;
+    const connector = this.currentConnector();
+    if (connector === undefined || request.token === undefined) {
+      this.cut();
+      return;
+    }
+    passGate(request.token, connector, this.#with).then(
+      () => {
+        request.allowedAt = this.#now();
+      },
+      (error: unknown) => {
+        if (!stillOpen()) return;
+        const refused =
+          error instanceof Fault && (error.code === "unauthenticated" || error.code === "permission_denied");
+        if (!refused && this.#now() - request.allowedAt < this.#with.timeouts.reviewGrace) return;
+        const fields = { connector: this.admitted.key, method: request.method, path: request.path, error };
+        this.#with.log.info("A stream was ended because its caller may not have it any more", fields);
+        this.cut();
+      },
+    );
+  }
+
+  /** Ends the connection if no request is in hand. */
+  endIfIdle(): void {
+    if (this.#state.name === "waiting" && this.#inbox.length === 0) this.#close();
+  }
+
+  /** Ends what is in hand: a chunked answer between two chunks cleanly, all else by cutting it. */
+  endStream(): void {
+    if (this.#state.name === "exchanging" && this.#state.exchange.endBetweenChunks()) return;
+    this.cut();
+  }
+
+  // What is told of it.
+
+  #reportSplice(state: State & { name: "spliced" }): void {
+    const { counts } = state.splice;
+    this.#report(state.request, 101, undefined, { bytesIn: counts.in, bytesOut: counts.out });
+  }
+
+  #report(
+    request: Request,
+    status: number,
+    refusal?: Refusal,
+    bytes: { bytesIn: number; bytesOut: number } = { bytesIn: 0, bytesOut: 0 },
+  ): void {
+    const milliseconds = this.#now() - request.started;
+    const { door, key } = this.admitted;
+    const { method } = request;
+    const seconds = milliseconds / 1000;
+    this.#with.metrics.requestEnded({ connector: key, door, verb: method, code: status, seconds });
+    const fields = {
+      connector: key,
+      door,
+      method,
+      path: request.path,
+      status,
+      milliseconds: Math.round(milliseconds * 10) / 10,
+      bytesIn: bytes.bytesIn,
+      bytesOut: bytes.bytesOut,
+      remote: this.admitted.remote,
+    };
+    if (refusal === undefined) this.#with.log.info("Request answered", fields);
+    else {
+      const error = refusal.http >= 500 ? { error: refusal } : {};
+      this.#with.log.info("Request refused", { ...fields, reason: refusal.message, ...error });
+    }
+  }
+}

@@ -1,0 +1,235 @@
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import { type Clock, Fault, type Log, type Running, sleep } from "@kube-connector/core";
+import type { Authenticator } from "./authenticate.ts";
+import type { Authorizer } from "./authorize.ts";
+import type { ConnectorChange, ConnectorSource } from "./connectors/source.ts";
+import { createDoors, type Doors } from "./doors.ts";
+import type { Collaborators } from "./gate.ts";
+import { ClientConnection } from "./http1/relay.ts";
+import type { Door, ProxyMetrics } from "./metrics.ts";
+import { defaultLimits, defaultTimeouts, type Limits, type Timeouts } from "./timeouts.ts";
+import { Tunnel } from "./tunnel.ts";
+import { createUpstreams } from "./upstream.ts";
+
+export interface ProxyOptions {
+  /** Where CONNECT is taken; port 0 takes a free one. Undefined: no forward door. */
+  forward?: { host: string; port: number } | undefined;
+  /** Where TLS is taken at once. Undefined: no reverse door. */
+  reverse?: { host: string; port: number } | undefined;
+  connectors: ConnectorSource;
+  authenticator: Authenticator;
+  authorizer: Authorizer;
+  metrics: ProxyMetrics;
+  clock: Clock;
+  log: Log;
+  timeouts?: Partial<Timeouts>;
+  limits?: Partial<Limits>;
+  /** Standalone only: a target may be on this machine. */
+  allowLoopbackTargets?: boolean;
+}
+
+export interface RunningProxy extends Running {
+  /** 0 when that door is not there. */
+  forwardPort: number;
+  reversePort: number;
+  /** True from the first moment of `stop()`: readiness should say no. */
+  isDraining(): boolean;
+  /** Client connections that are open. */
+  openConnections(): number;
+}
+
+/**
+ * The front door: takes connections at both doors and passes each request on. `stop()` drains: it serves as before for
+ * `drainWait`, then takes nothing new, lets requests end and gives streams `drainGrace`. Fault: unavailable when a port
+ * cannot be had.
+ */
+export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
+  const proxy = new ProxyProcess(options);
+  await proxy.listen();
+  return proxy;
+}
+
+class ProxyProcess implements RunningProxy {
+  forwardPort = 0;
+  reversePort = 0;
+  readonly done: Promise<void>;
+  readonly #options: ProxyOptions;
+  readonly #with: Collaborators;
+  readonly #doors: Doors;
+  readonly #servers: Server[] = [];
+  readonly #sockets = new Set<Socket>();
+  readonly #perAddress = new Map<string, number>();
+  readonly #tunnels = new Set<Tunnel>();
+  readonly #connections = new Set<ClientConnection>();
+  readonly #unsubscribe: () => void;
+  #life: "serving" | "leaving" | "draining" | "stopped" = "serving";
+  #stopping: Promise<void> | undefined;
+  #cancelTick: () => void = () => undefined;
+  #resolveDone: () => void = () => undefined;
+
+  constructor(options: ProxyOptions) {
+    this.#options = options;
+    const { connectors, authenticator, authorizer, metrics, clock, log } = options;
+    const timeouts = { ...defaultTimeouts, ...options.timeouts };
+    const limits = { ...defaultLimits, ...options.limits };
+    const upstreams = createUpstreams({
+      clock,
+      metrics,
+      timeouts,
+      allowLoopbackTargets: options.allowLoopbackTargets ?? false,
+    });
+    const isDraining = () => this.#life === "draining" || this.#life === "stopped";
+    this.#with = {
+      connectors,
+      authenticator,
+      authorizer,
+      upstreams,
+      metrics,
+      clock,
+      log,
+      timeouts,
+      limits,
+      isDraining,
+    };
+    this.#doors = createDoors({
+      log,
+      handshakeTimeout: timeouts.tls,
+      onForward: (socket, connector) => this.#serve(socket, "forward", connector),
+      onReverse: (socket, connector) => this.#serve(socket, "reverse", connector),
+    });
+    this.done = new Promise((resolve) => {
+      this.#resolveDone = resolve;
+    });
+    this.#unsubscribe = connectors.subscribe((change) => this.#connectorChanged(change));
+    this.#doors.refresh(connectors.all());
+    this.#tick();
+  }
+
+  async listen(): Promise<void> {
+    try {
+      const { forward, reverse } = this.#options;
+      if (forward !== undefined) this.forwardPort = await this.#listen(forward, (socket) => this.#tunnel(socket));
+      if (reverse !== undefined)
+        this.reversePort = await this.#listen(reverse, (socket) => this.#doors.reverse(socket));
+    } catch (error) {
+      this.#end();
+      throw error;
+    }
+  }
+
+  isDraining(): boolean {
+    return this.#life !== "serving";
+  }
+
+  openConnections(): number {
+    return this.#sockets.size;
+  }
+
+  async #listen(at: { host: string; port: number }, accept: (socket: Socket) => void): Promise<number> {
+    const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 });
+    this.#servers.push(server);
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", (error) => reject(Fault.from(error, `Cannot listen on ${at.host}:${at.port}`)));
+      server.listen({ ...at, backlog: 4096 }, resolve);
+    });
+    server.on("error", (error) => this.#with.log.error("A door failed", { error }));
+    server.on("connection", (socket) => {
+      // Whatever happens to it, "close" follows.
+      socket.on("error", () => undefined);
+      if (this.#admit(socket)) accept(socket);
+      else socket.destroy();
+    });
+    return (server.address() as AddressInfo).port;
+  }
+
+  /** Counts a new connection, in all and for its address; false when there are too many. */
+  #admit(socket: Socket): boolean {
+    const address = socket.remoteAddress;
+    const { connections, connectionsPerAddress } = this.#with.limits;
+    if (address === undefined) return false;
+    const count = this.#perAddress.get(address) ?? 0;
+    if (this.#sockets.size >= connections || count >= connectionsPerAddress) {
+      this.#with.log.debug("A connection was refused because there are too many", { remote: address, count });
+      return false;
+    }
+    this.#sockets.add(socket);
+    this.#perAddress.set(address, count + 1);
+    socket.once("close", () => {
+      this.#sockets.delete(socket);
+      const left = (this.#perAddress.get(address) ?? 1) - 1;
+      if (left > 0) this.#perAddress.set(address, left);
+      else this.#perAddress.delete(address);
+    });
+    return true;
+  }
+
+  #tunnel(socket: Socket): void {
+    const open = (opened: Socket, connector: Parameters<Doors["forward"]>[1]) => this.#doors.forward(opened, connector);
+    this.#tunnels.add(new Tunnel(socket, this.#with, open, (tunnel) => this.#tunnels.delete(tunnel)));
+  }
+
+  #serve(socket: TLSSocket, door: Door, connector: { key: string; uid: string }): void {
+    const admitted = { door, ...connector, remote: socket.remoteAddress ?? "" };
+    const connection = new ClientConnection(socket, admitted, this.#with, (closed) => this.#connections.delete(closed));
+    // A connector that went away during the handshake.
+    if (connection.currentConnector() === undefined) connection.cut();
+    else this.#connections.add(connection);
+  }
+
+  #connectorChanged(change: ConnectorChange): void {
+    this.#with.upstreams.connectorChanged(change);
+    this.#doors.refresh(this.#with.connectors.all());
+    const { before, after } = change;
+    if (before === undefined || before.uid === after?.uid) return;
+    for (const connection of this.#connections) if (connection.admitted.uid === before.uid) connection.cut();
+  }
+
+  #tick(): void {
+    const now = this.#with.clock.monotonic();
+    for (const tunnel of this.#tunnels) tunnel.tick(now);
+    for (const connection of this.#connections) connection.tick(now);
+    this.#with.upstreams.tick(now);
+    this.#cancelTick = this.#with.clock.after(this.#with.timeouts.tick, () => this.#tick());
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#drain();
+    return this.#stopping;
+  }
+
+  async #drain(): Promise<void> {
+    const { clock, timeouts, log } = this.#with;
+    log.info("Draining: readiness says no, requests are still served", { count: this.#connections.size });
+    this.#life = "leaving";
+    await sleep(clock, timeouts.drainWait);
+    this.#life = "draining";
+    for (const server of this.#servers) server.close();
+    for (const tunnel of this.#tunnels) tunnel.endIfClosed();
+    for (const connection of this.#connections) connection.endIfIdle();
+    await this.#empty(timeouts.drainGrace);
+    if (this.#connections.size > 0) log.info("Ending what is still open", { count: this.#connections.size });
+    for (const connection of this.#connections) connection.endStream();
+    await this.#empty(timeouts.linger);
+    this.#end();
+  }
+
+  /** Ends when no connection is open, or after that many milliseconds. */
+  async #empty(milliseconds: number): Promise<void> {
+    const until = this.#with.clock.monotonic() + milliseconds;
+    while (this.#sockets.size > 0 && this.#with.clock.monotonic() < until) {
+      await sleep(this.#with.clock, Math.min(50, milliseconds));
+    }
+  }
+
+  #end(): void {
+    this.#life = "stopped";
+    this.#cancelTick();
+    this.#unsubscribe();
+    for (const server of this.#servers) server.close();
+    for (const connection of this.#connections) connection.cut();
+    for (const socket of this.#sockets) socket.destroy();
+    this.#with.upstreams.stop();
+    this.#resolveDone();
+  }
+}

@@ -1,0 +1,182 @@
+import type { Socket } from "node:net";
+import { type ResolvedConnector, Secret } from "@kube-connector/core";
+import { connectAnswerText, Refusal, refusalOf } from "./answers.ts";
+import { type Collaborators, decided } from "./gate.ts";
+import { parseConnectHead, type RequestHead } from "./http1/head.ts";
+import { Inbox } from "./http1/inbox.ts";
+import { checkConnectTarget } from "./target.ts";
+
+/** Tries a client has on one connection: the first without credentials, as Go does, and two more. */
+const tryLimit = 3;
+
+type State =
+  | { name: "reading"; until: number }
+  | { name: "deciding" }
+  /** TLS has the socket now. */
+  | { name: "open"; connector: string; since: number }
+  | { name: "closing"; until: number }
+  | { name: "closed" };
+
+/** One connection to the forward door: HTTP CONNECT in clear, then our TLS. */
+export class Tunnel {
+  readonly #socket: Socket;
+  readonly #remote: string;
+  readonly #with: Collaborators;
+  readonly #open: (socket: Socket, connector: ResolvedConnector) => void;
+  readonly #inbox = new Inbox();
+  #state: State;
+  #tries = 0;
+
+  constructor(
+    socket: Socket,
+    collaborators: Collaborators,
+    open: (socket: Socket, connector: ResolvedConnector) => void,
+    onClosed: (tunnel: Tunnel) => void,
+  ) {
+    this.#socket = socket;
+    this.#remote = socket.remoteAddress ?? "";
+    this.#with = collaborators;
+    this.#open = open;
+    this.#state = { name: "reading", until: this.#deadline() };
+    socket.on("data", this.#received);
+    socket.on("end", this.#ended);
+    socket.on("close", () => {
+      this.#closed();
+      onClosed(this);
+    });
+  }
+
+  #deadline(): number {
+    return this.#with.clock.monotonic() + this.#with.timeouts.connectHead;
+  }
+
+  readonly #received = (bytes: Buffer): void => {
+    if (this.#state.name === "reading" || this.#state.name === "deciding") this.#inbox.add(bytes);
+    if (this.#state.name === "reading") this.#read();
+    else if (this.#inbox.length > this.#with.limits.connectHead) this.#socket.pause();
+  };
+
+  readonly #ended = (): void => {
+    this.#socket.destroy();
+  };
+
+  #read(): void {
+    try {
+      const taken = this.#inbox.takeHead();
+      if (taken === "bareLf") throw new Refusal(400, "The CONNECT request is malformed: a line ends without CR");
+      const size = taken === "incomplete" ? this.#inbox.length : taken.text.length;
+      if (size > this.#with.limits.connectHead) {
+        throw new Refusal(431, `The head of the CONNECT request is larger than ${this.#with.limits.connectHead} bytes`);
+      }
+      if (taken === "incomplete") return;
+      const head = parseConnectHead(taken.text);
+      this.#state = { name: "deciding" };
+      this.#decide(head).then(
+        (connector) => this.#accept(connector),
+        (error: unknown) => this.#refuse(refusalOf(error), head),
+      );
+    } catch (error) {
+      this.#refuse(refusalOf(error), undefined);
+    }
+  }
+
+  async #decide(head: RequestHead): Promise<ResolvedConnector> {
+    if (head.method !== "CONNECT") {
+      const how = "use the kubeconfig of the mounted volume as it is";
+      throw new Refusal(405, `This port is a forward proxy and takes only CONNECT; ${how}`);
+    }
+    if (this.#with.isDraining() && this.#tries > 0) throw new Refusal(503, "The proxy is stopping; connect again");
+    const { key, token } = credentials(head);
+    if (!this.#with.connectors.isSynced())
+      throw new Refusal(503, "The proxy has not read its connectors yet; try again");
+    const connector = this.#with.connectors.get(key);
+    if (connector === undefined) throw new Refusal(404, `The proxy serves no connector ${key}; check that it exists`);
+    await decided("tunnel", this.#with.metrics, this.#with.authenticator.tunnel(token, connector));
+    checkConnectTarget(head.target, connector);
+    return connector;
+  }
+
+  #accept(connector: ResolvedConnector): void {
+    if (this.#state.name !== "deciding") return;
+    const key = `${connector.namespace}/${connector.name}`;
+    this.#state = { name: "open", connector: key, since: this.#with.clock.monotonic() };
+    this.#with.metrics.tunnels(1);
+    this.#socket.off("data", this.#received);
+    this.#socket.off("end", this.#ended);
+    // Exactly this: gorilla/websocket wants 200 and takes what follows the empty line for TLS.
+    this.#socket.write("HTTP/1.1 200 OK\r\n\r\n");
+    this.#socket.pause();
+    // What came with the head is the client's TLS.
+    const early = this.#inbox.takeAll();
+    if (early.length > 0) this.#socket.unshift(early);
+    this.#open(this.#socket, connector);
+  }
+
+  #refuse(refusal: Refusal, head: RequestHead | undefined): void {
+    if (this.#state.name === "closed") return;
+    this.#tries += 1;
+    const again = refusal.http === 407 && this.#tries < tryLimit && !this.#with.isDraining();
+    const fields = { door: "forward", remote: this.#remote, status: refusal.http, reason: refusal.message };
+    const error = refusal.http >= 500 ? { error: refusal } : {};
+    // Without credentials is how clients begin; it is not worth a line.
+    const first = refusal.http === 407 && head !== undefined && proxyAuthorization(head) === undefined;
+    this.#with.log[first ? "debug" : "info"]("Tunnel refused", { ...fields, ...error });
+    this.#socket.write(connectAnswerText(refusal, { close: !again }));
+    if (again) {
+      this.#state = { name: "reading", until: this.#deadline() };
+      this.#socket.resume();
+      if (this.#inbox.length > 0) this.#read();
+      return;
+    }
+    this.#inbox.clear();
+    this.#state = { name: "closing", until: this.#with.clock.monotonic() + this.#with.timeouts.linger };
+    this.#socket.end();
+    this.#socket.resume();
+  }
+
+  /** Called about once a second. */
+  tick(now: number): void {
+    const state = this.#state;
+    if (state.name === "closing" && now >= state.until) this.#socket.destroy();
+    if (state.name === "reading" && now >= state.until) {
+      this.#tries = tryLimit;
+      this.#refuse(new Refusal(408, "The CONNECT request did not come in time"), undefined);
+    }
+  }
+
+  /** Ends it unless a tunnel is open; what is inside of an open one has its own end. */
+  endIfClosed(): void {
+    if (this.#state.name !== "open") this.#socket.destroy();
+  }
+
+  #closed(): void {
+    if (this.#state.name === "open") {
+      this.#with.metrics.tunnels(-1);
+      this.#with.log.info("Tunnel closed", {
+        door: "forward",
+        connector: this.#state.connector,
+        remote: this.#remote,
+        seconds: Math.round((this.#with.clock.monotonic() - this.#state.since) / 100) / 10,
+      });
+    }
+    this.#state = { name: "closed" };
+  }
+}
+
+function proxyAuthorization(head: RequestHead): string | undefined {
+  const lines = head.headers.filter(({ lower }) => lower === "proxy-authorization");
+  return lines.length === 1 ? lines[0]?.value : undefined;
+}
+
+/** The connector and the tunnel token of a CONNECT. Refusal: 407. */
+function credentials(head: RequestHead): { key: string; token: Secret } {
+  const given = /^basic +([A-Za-z0-9+/]+={0,2})$/i.exec(proxyAuthorization(head) ?? "")?.[1];
+  const decoded = given === undefined ? "" : Buffer.from(given, "base64").toString("latin1");
+  const colon = decoded.indexOf(":");
+  const key = decoded.slice(0, Math.max(colon, 0));
+  const token = decoded.slice(colon + 1);
+  if (!/^[a-z0-9-]{1,63}\/[a-z0-9.-]{1,253}$/.test(key) || !/^[\x21-\x7e]+$/.test(token)) {
+    throw new Refusal(407, "The proxy-url should hold namespace%2Fname of a connector and the tunnel token");
+  }
+  return { key, token: new Secret(token) };
+}

@@ -1,0 +1,239 @@
+import { createHash } from "node:crypto";
+import type { TLSSocket } from "node:tls";
+import type { Clock, ResolvedConnector } from "@kube-connector/core";
+import { Refusal } from "./answers.ts";
+import type { ConnectorChange } from "./connectors/source.ts";
+import { type DialPlan, dial, planDial } from "./dial.ts";
+import type { ProxyMetrics } from "./metrics.ts";
+
+/** Whoever has leased an upstream connection hears from it. */
+export interface UpstreamUser {
+  upstreamData(bytes: Buffer): void;
+  /** The target will send nothing more. */
+  upstreamEnded(): void;
+  /** The connection is gone. */
+  upstreamClosed(): void;
+  /** Its write buffer is empty again. */
+  upstreamDrained(): void;
+}
+
+type State = { name: "leased"; user: UpstreamUser } | { name: "idle"; until: number } | { name: "closed" };
+
+/** One verified connection to a target. It serves one user at a time. */
+export class UpstreamConnection {
+  readonly socket: TLSSocket;
+  readonly #pool: Pool;
+  #state: State;
+
+  constructor(socket: TLSSocket, pool: Pool, user: UpstreamUser) {
+    this.socket = socket;
+    this.#pool = pool;
+    this.#state = { name: "leased", user };
+    // What went wrong shows as "close", which always follows.
+    socket.on("error", () => undefined);
+    socket.on("data", (bytes: Buffer) => {
+      if (this.#state.name === "leased") this.#state.user.upstreamData(bytes);
+      else this.destroy(); // bytes that nobody asked for: never the answer to the next request
+    });
+    socket.on("end", () => {
+      if (this.#state.name === "leased") this.#state.user.upstreamEnded();
+      else this.destroy();
+    });
+    socket.on("drain", () => {
+      if (this.#state.name === "leased") this.#state.user.upstreamDrained();
+    });
+    socket.on("close", () => this.#closed());
+    pool.connectionOpened(this);
+  }
+
+  get idleUntil(): number {
+    return this.#state.name === "idle" ? this.#state.until : Number.POSITIVE_INFINITY;
+  }
+
+  lease(user: UpstreamUser): void {
+    this.#setState({ name: "leased", user });
+  }
+
+  /** Only for a connection that is clean: answer complete, request fully sent, no byte left over, no close. */
+  giveBack(): void {
+    const reusable = !this.socket.destroyed && this.socket.writable && this.socket.readable;
+    if (this.#state.name !== "leased" || !reusable || !this.#pool.keeps(this)) {
+      this.destroy();
+      return;
+    }
+    this.socket.resume();
+    this.#setState({ name: "idle", until: this.#pool.idleUntil() });
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+    this.#closed();
+  }
+
+  #closed(): void {
+    const state = this.#state;
+    if (state.name === "closed") return;
+    this.#setState({ name: "closed" });
+    this.#pool.connectionClosed(this);
+    if (state.name === "leased") state.user.upstreamClosed();
+  }
+
+  #setState(next: State): void {
+    this.#pool.counted(this.#state.name, next.name);
+    this.#state = next;
+  }
+}
+
+export interface UpstreamsOptions {
+  clock: Clock;
+  metrics: ProxyMetrics;
+  timeouts: { dial: number; tls: number; idleUpstream: number };
+  allowLoopbackTargets: boolean;
+}
+
+/**
+ * The connections to one target as one connector describes it. A connector version with another address, CA or name has
+ * another pool, so that no connection outlives what it was verified by.
+ */
+export class Pool {
+  readonly #options: UpstreamsOptions;
+  readonly #idle: UpstreamConnection[] = [];
+  readonly #open = new Set<UpstreamConnection>();
+  readonly #plan: DialPlan;
+  #retired = false;
+
+  constructor(plan: DialPlan, options: UpstreamsOptions) {
+    this.#plan = plan;
+    this.#options = options;
+  }
+
+  /** The idle connection that was used last, if there is one. */
+  takeIdle(user: UpstreamUser): UpstreamConnection | undefined {
+    const connection = this.#idle.pop();
+    connection?.lease(user);
+    return connection;
+  }
+
+  /** A new connection. Refusal: 502, 504. */
+  async dial(user: UpstreamUser, signal: AbortSignal): Promise<UpstreamConnection> {
+    const { clock, timeouts, metrics, allowLoopbackTargets } = this.#options;
+    try {
+      const socket = await dial(this.#plan, {
+        clock,
+        dialTimeout: timeouts.dial,
+        tlsTimeout: timeouts.tls,
+        allowLoopback: allowLoopbackTargets,
+        signal,
+      });
+      metrics.upstreamDialled("ok");
+      return new UpstreamConnection(socket, this, user);
+    } catch (error) {
+      if (!signal.aborted) metrics.upstreamDialled("failed");
+      throw error;
+    }
+  }
+
+  /** Whether an idle connection still has a place here; it then has. */
+  keeps(connection: UpstreamConnection): boolean {
+    if (this.#retired) return false;
+    this.#idle.push(connection);
+    return true;
+  }
+
+  idleUntil(): number {
+    return this.#options.clock.monotonic() + this.#options.timeouts.idleUpstream;
+  }
+
+  connectionOpened(connection: UpstreamConnection): void {
+    this.#open.add(connection);
+    this.#options.metrics.upstreamConnections("active", 1);
+  }
+
+  connectionClosed(connection: UpstreamConnection): void {
+    this.#open.delete(connection);
+    const at = this.#idle.indexOf(connection);
+    if (at >= 0) this.#idle.splice(at, 1);
+  }
+
+  counted(before: "leased" | "idle" | "closed", after: "leased" | "idle" | "closed"): void {
+    if (before === after) return;
+    const { metrics } = this.#options;
+    if (before !== "closed") metrics.upstreamConnections(before === "idle" ? "idle" : "active", -1);
+    if (after !== "closed") metrics.upstreamConnections(after === "idle" ? "idle" : "active", 1);
+  }
+
+  closeIdle(now: number): void {
+    for (const connection of this.#idle.filter((one) => one.idleUntil <= now)) connection.destroy();
+  }
+
+  /** Idle connections end now, leased ones after their lease. */
+  retire(): void {
+    this.#retired = true;
+    this.closeIdle(Number.POSITIVE_INFINITY);
+  }
+
+  destroy(): void {
+    this.retire();
+    for (const connection of this.#open) connection.destroy();
+  }
+
+  get isEmpty(): boolean {
+    return this.#open.size === 0;
+  }
+}
+
+/** The pools of all connectors. */
+export interface Upstreams {
+  /** The pool for exactly this version of a connector. Refusal (502) when its CA cannot be used. */
+  poolFor(connector: ResolvedConnector): Pool;
+  /** Drops the idle connections that the new version would not have made. */
+  connectorChanged(change: ConnectorChange): void;
+  /** Ends connections that were idle for too long; called about once a second. */
+  tick(now: number): void;
+  stop(): void;
+}
+
+export function createUpstreams(options: UpstreamsOptions): Upstreams {
+  const pools = new Map<string, Pool>();
+  const byVersion = new WeakMap<ResolvedConnector, Pool>();
+  const retired = new Set<Pool>();
+  let stopped = false;
+  return {
+    poolFor(connector) {
+      const known = byVersion.get(connector);
+      if (known !== undefined) return known;
+      if (stopped) throw new Refusal(503, "The proxy is stopping; try again");
+      const key = poolKey(connector);
+      const pool = pools.get(key) ?? new Pool(planDial(connector), options);
+      pools.set(key, pool);
+      byVersion.set(connector, pool);
+      return pool;
+    },
+    connectorChanged({ before, after }) {
+      if (before === undefined) return;
+      const key = poolKey(before);
+      if (after !== undefined && poolKey(after) === key) return;
+      const pool = pools.get(key);
+      pools.delete(key);
+      pool?.retire();
+      if (pool !== undefined && !pool.isEmpty) retired.add(pool);
+    },
+    tick(now) {
+      for (const pool of pools.values()) pool.closeIdle(now);
+      for (const pool of retired) if (pool.isEmpty) retired.delete(pool);
+    },
+    stop() {
+      stopped = true;
+      for (const pool of [...pools.values(), ...retired]) pool.destroy();
+      pools.clear();
+      retired.clear();
+    },
+  };
+}
+
+/** Everything that decides where a connection goes and how it is verified; never the token. */
+function poolKey(connector: ResolvedConnector): string {
+  const { uid, target, tls } = connector;
+  const ca = tls.caBundle === undefined ? "" : createHash("sha256").update(tls.caBundle).digest("base64");
+  return JSON.stringify([uid, target.host, target.port, ca, tls.serverName ?? "", tls.insecureSkipVerify]);
+}
