@@ -21,7 +21,11 @@ if [ "${1:-}" != --inside ]; then
   wait $inside || status=$?
   wait $inside 2>/dev/null || true                     # after a signal the first wait returns at once
   [ -z "${CLUSTER_LOGS:-}" ] || { mkdir -p "$CLUSTER_LOGS" && cp -rL "$CLUSTER/log/." "$CLUSTER_LOGS"; } || true
-  find /sys/fs/cgroup -depth -type d -path "*/$(basename "$CLUSTER")*" -exec rmdir {} + 2>/dev/null || true
+  for _ in $(seq 50); do   # a cgroup can go only when the last killed process has
+    find /sys/fs/cgroup -depth -type d -path "*/$(basename "$CLUSTER")*" -exec rmdir {} + 2>/dev/null || true
+    [ -n "$(find /sys/fs/cgroup -maxdepth 2 -name "$(basename "$CLUSTER")" -print -quit)" ] || break
+    sleep 0.1
+  done
   rm -rf --one-file-system "$CLUSTER"
   exit $status
 fi
