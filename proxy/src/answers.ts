@@ -93,11 +93,11 @@ function statusBody(refusal: Refusal): string {
   return `${JSON.stringify(status)}\n`;
 }
 
-/** For a header or a reason phrase: line breaks and controls become spaces, what is not ASCII becomes a question mark. */
+/** For a header or a reason phrase: line breaks become spaces, what is not visible ASCII a question mark. */
 function oneAsciiLine(text: string): string {
   return text
     .slice(0, 1000)
-    .replaceAll(/[\0-\x1f\x7f]+/g, " ")
+    .replaceAll(/\s+/g, " ")
     .replaceAll(/[^\x20-\x7e]/g, "?");
 }
 

@@ -19,7 +19,7 @@ test("a GET through the forward door reaches the target with the stored token", 
 
 test("a GET through the reverse door reaches the target below the prefix", async () => {
   await using room = await startTestProxy({ prefix: "/kubernetes/global" });
-  const client = await room.reverse();
+  const client = await room.direct();
   const answer = await client.ask(requestText("GET", "/version", "c-prod.team-a.svc"));
   expect(answer.body).toContain("GET /kubernetes/global/version HTTP/1.1\r\n");
   expect(answer.body).toContain(`Host: ${room.authority}\r\n`);

@@ -26,7 +26,7 @@ export function createRawClient(socket: Socket): RawClient {
   let ended = false;
   const waiting = new Set<() => void>();
   const changed = () => {
-    for (const check of [...waiting]) check();
+    for (const check of waiting) check();
   };
   socket.on("error", () => undefined);
   socket.on("data", (bytes: Buffer) => {

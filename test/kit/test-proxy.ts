@@ -151,7 +151,7 @@ export async function startTestProxy(options: TestProxyOptions = {}) {
       );
     },
     /** TLS at the reverse door. */
-    reverse: async (servername = connector.serviceNames[0] ?? "") =>
+    direct: async (servername = connector.serviceNames[0] ?? "") =>
       keep(await openSecure({ port: proxy.reversePort }, { ca, servername })),
     raw: async () => keep(await openRaw(proxy.forwardPort)),
     async [Symbol.asyncDispose]() {

@@ -93,6 +93,7 @@ export class BodyFramer {
       case "trailer":
         return this.#takeTrailer(bytes, offset);
       case "done":
+      default:
         return offset;
     }
   }

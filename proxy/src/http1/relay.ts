@@ -1,46 +1,30 @@
 import type { TLSSocket } from "node:tls";
-import { Fault, type ResolvedConnector, type Secret } from "@kube-connector/core";
+import { Fault, type ResolvedConnector } from "@kube-connector/core";
 import { answerText, Refusal, refusalOf } from "../answers.ts";
 import { type Collaborators, passGate, requestToken } from "../gate.ts";
-import type { Door } from "../metrics.ts";
 import { checkHost, isWatch, upstreamTarget } from "../target.ts";
-import { Splice, wantedUpgrade } from "../upgrade.ts";
+import { Splice } from "../upgrade.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
 import { Exchange, type ExchangeClient } from "./exchange.ts";
 import { parseRequestHead, type RequestHead } from "./head.ts";
 import { Inbox } from "./inbox.ts";
+import {
+  type Admitted,
+  type Outcome,
+  type RequestInHand,
+  reportRequest,
+  requestInHand,
+  unreadRequest,
+} from "./request.ts";
 
-/** Which connector a connection is for, and how it came in. */
-export interface Admitted {
-  door: Door;
-  /** `namespace/name`. */
-  key: string;
-  /** A connector of the same name with another uid is another one. */
-  uid: string;
-  remote: string;
-}
-
-/** One request in hand. */
-interface Request {
-  readonly method: string;
-  /** Without the query, for the log. */
-  path: string;
-  readonly started: number;
-  /** Whether the connection can go on after a refusal: the request has no body and nothing may follow it uninvited. */
-  readonly reusable: boolean;
-  readonly wantsClose: boolean;
-  token: Secret | undefined;
-  watch: boolean;
-  /** When its caller was last asked about, and last found to be allowed. Monotonic milliseconds. */
-  askedAt: number;
-  allowedAt: number;
-}
+/** In logs and metrics: the client was gone before an answer began, as nginx has it. */
+const goneStatus = 499;
 
 type State =
   | { name: "waiting"; until: number; begun: boolean }
-  | { name: "deciding"; request: Request }
-  | { name: "exchanging"; request: Request; exchange: Exchange; bodyAt: number }
-  | { name: "spliced"; request: Request; splice: Splice; upstream: UpstreamConnection }
+  | { name: "deciding"; request: RequestInHand }
+  | { name: "exchanging"; request: RequestInHand; exchange: Exchange; bodyAt: number }
+  | { name: "spliced"; request: RequestInHand; splice: Splice; upstream: UpstreamConnection }
   /** Our last word is written; what still comes is thrown away. */
   | { name: "closing"; until: number }
   | { name: "closed" };
@@ -155,50 +139,22 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
         this.#setState({ name: "waiting", until: this.#now() + this.#with.timeouts.requestHead, begun: true });
       }
     } catch (error) {
-      this.#refuse(this.#unread(), refusalOf(error));
+      this.#refuse(unreadRequest(this.#now()), refusalOf(error));
     }
-  }
-
-  /** Stands for a request whose head could not be read. */
-  #unread(): Request {
-    const now = this.#now();
-    return {
-      method: "-",
-      path: "-",
-      started: now,
-      reusable: false,
-      wantsClose: true,
-      token: undefined,
-      watch: false,
-      askedAt: now,
-      allowedAt: now,
-    };
   }
 
   // The steps.
 
   #serve(head: RequestHead): void {
-    const upgrade = wantedUpgrade(head);
-    const now = this.#now();
-    const wantsClose = head.connection.includes("close");
-    const request: Request = {
-      method: head.method,
-      path: head.target.split("?", 1)[0] ?? "",
-      started: now,
-      reusable: head.body === "none" && upgrade === undefined && !wantsClose,
-      wantsClose,
-      token: undefined,
-      watch: false,
-      askedAt: now,
-      allowedAt: now,
-    };
+    const request = requestInHand(head, this.#now());
     this.#setState({ name: "deciding", request });
-    this.#decide(request, head, upgrade).catch((error: unknown) => {
+    this.#decide(request, head).catch((error: unknown) => {
       if (this.#state.name === "deciding" && this.#state.request === request) this.#refuse(request, refusalOf(error));
     });
   }
 
-  async #decide(request: Request, head: RequestHead, upgrade: string | undefined): Promise<void> {
+  async #decide(request: RequestInHand, head: RequestHead): Promise<void> {
+    const { upgrade } = request;
     if (upgrade !== undefined && head.body !== "none") throw new Refusal(400, "An upgrade may not have a body");
     const connector = this.currentConnector();
     if (connector === undefined)
@@ -230,9 +186,9 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     return connector?.uid === this.admitted.uid ? connector : undefined;
   }
 
-  #refuse(request: Request, refusal: Refusal): void {
+  #refuse(request: RequestInHand, refusal: Refusal): void {
     const close = !request.reusable || this.#with.isDraining();
-    this.#report(request, refusal.http, refusal);
+    this.#report(request, { status: refusal.http, refusal, bytesIn: 0, bytesOut: 0 });
     this.socket.write(answerText(refusal, { method: request.method, close }));
     if (close) this.#close();
     else this.#nextRequest();
@@ -248,7 +204,8 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   exchangeAnswered(close: boolean): void {
     const state = this.#state;
     if (state.name !== "exchanging") return;
-    this.#report(state.request, state.exchange.status, undefined, state.exchange);
+    const { status, bytesIn, bytesOut } = state.exchange;
+    this.#report(state.request, { status, bytesIn, bytesOut });
     if (close) this.#close();
     else this.#nextRequest();
   }
@@ -346,8 +303,10 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     const state = this.#state;
     if (state.name === "closed") return;
     if (state.name === "spliced") this.#reportSplice(state);
-    if (state.name === "exchanging")
-      this.#report(state.request, state.exchange.status || 499, undefined, state.exchange);
+    if (state.name === "exchanging") {
+      const { status, bytesIn, bytesOut } = state.exchange;
+      this.#report(state.request, { status: status || goneStatus, bytesIn, bytesOut });
+    }
     this.#setState({ name: "closed" });
     if (state.name === "exchanging") state.exchange.abort();
     if (state.name === "spliced") state.upstream.destroy();
@@ -362,7 +321,8 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     const state = this.#state;
     if (state.name === "closing" && now >= state.until) this.cut();
     else if (state.name === "waiting" && now >= state.until) {
-      if (state.begun) this.#refuse(this.#unread(), new Refusal(408, "The request's headers did not come in time"));
+      if (state.begun)
+        this.#refuse(unreadRequest(this.#now()), new Refusal(408, "The request's headers did not come in time"));
       else this.#close();
     } else if (state.name === "exchanging") {
       if (!state.exchange.takesBody || this.socket.isPaused()) state.bodyAt = now;
@@ -374,7 +334,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   }
 
   /** Asks again whether the caller of an open stream may have it. */
-  #review(request: Request, now: number): void {
+  #review(request: RequestInHand, now: number): void {
     request.askedAt = now;
     const stillOpen = () => "request" in this.#state && this.#state.request === request;
     const connector = this.currentConnector();
@@ -411,37 +371,12 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
 
   // What is told of it.
 
-  #reportSplice(state: State & { name: "spliced" }): void {
-    const { counts } = state.splice;
-    this.#report(state.request, 101, undefined, { bytesIn: counts.in, bytesOut: counts.out });
+  #report(request: RequestInHand, outcome: Outcome): void {
+    const { metrics, log, clock } = this.#with;
+    reportRequest(request, outcome, { metrics, log, clock, admitted: this.admitted });
   }
 
-  #report(
-    request: Request,
-    status: number,
-    refusal?: Refusal,
-    bytes: { bytesIn: number; bytesOut: number } = { bytesIn: 0, bytesOut: 0 },
-  ): void {
-    const milliseconds = this.#now() - request.started;
-    const { door, key } = this.admitted;
-    const { method } = request;
-    const seconds = milliseconds / 1000;
-    this.#with.metrics.requestEnded({ connector: key, door, verb: method, code: status, seconds });
-    const fields = {
-      connector: key,
-      door,
-      method,
-      path: request.path,
-      status,
-      milliseconds: Math.round(milliseconds * 10) / 10,
-      bytesIn: bytes.bytesIn,
-      bytesOut: bytes.bytesOut,
-      remote: this.admitted.remote,
-    };
-    if (refusal === undefined) this.#with.log.info("Request answered", fields);
-    else {
-      const error = refusal.http >= 500 ? { error: refusal } : {};
-      this.#with.log.info("Request refused", { ...fields, reason: refusal.message, ...error });
-    }
+  #reportSplice({ request, splice }: State & { name: "spliced" }): void {
+    this.#report(request, { status: 101, bytesIn: splice.counts.in, bytesOut: splice.counts.out });
   }
 }
