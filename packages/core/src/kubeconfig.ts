@@ -6,6 +6,8 @@ export interface KubeconfigParts {
   server: string;
   /** The forward door with its user and password; absent for the reverse door. */
   proxyUrl?: Secret;
+  /** Verified in the server's certificate, and sent as SNI, instead of the server's host. */
+  tlsServerName?: string;
   /** PEM of the connector's CA. */
   ca: string;
   /** The request token of now. */
@@ -39,6 +41,7 @@ export function renderKubeconfig(parts: KubeconfigParts): Secret {
     "  cluster:",
     `    server: ${text(parts.server)}`,
     ...(parts.proxyUrl === undefined ? [] : [`    proxy-url: ${text(parts.proxyUrl.reveal())}`]),
+    ...(parts.tlsServerName === undefined ? [] : [`    tls-server-name: ${text(parts.tlsServerName)}`]),
     `    certificate-authority-data: ${Buffer.from(parts.ca).toString("base64")}`,
     "contexts:",
     "- name: k8s",
