@@ -1,0 +1,17 @@
+import {
+  createJsonLog,
+  inClusterAccess,
+  openApiServer,
+  readKubeconfig,
+  runMain,
+  systemClock,
+} from "@kube-connector/core";
+import { readConfig } from "./config.ts";
+import { startProxyProcess } from "./process.ts";
+
+await runMain(async (argv, env) => {
+  const config = readConfig(argv, env);
+  const log = createJsonLog(config.logLevel, { room: "proxy" });
+  const access = config.kubeconfig === undefined ? await inClusterAccess(env) : await readKubeconfig(config.kubeconfig);
+  return await startProxyProcess({ config, api: openApiServer(access), clock: systemClock, log });
+});
