@@ -17,15 +17,15 @@ export interface TestPod {
   attributes: Record<string, string>;
   /** Changes with each renewal. */
   renewal: number;
-  /** Seconds until the tokens expire. */
-  life: number;
+  /** When the first tokens expire, seconds since 1970; each renewal is a second later. */
+  expires: number;
   fsGroup?: number;
 }
 
 export function testPod(attributes: Record<string, string>, more: Partial<TestPod> = {}): TestPod {
   const uid = more.uid ?? randomUUID();
   const own = { uid, namespace: "team-a", name: `pod-${uid.slice(0, 8)}`, serviceAccount: "default" };
-  return { ...own, volume: "access", attributes, renewal: 0, life: 3600, ...more };
+  return { ...own, volume: "access", attributes, renewal: 0, expires: Math.floor(Date.now() / 1000) + 3600, ...more };
 }
 
 /** A token as the API server makes them, but for its signature. */
@@ -36,7 +36,7 @@ export function testToken(pod: TestPod, audience: string, claims: Record<string,
     pod: { name: pod.name, uid: pod.uid },
     serviceaccount: { name: pod.serviceAccount, uid: "5a" },
   };
-  const exp = Math.floor(Date.now() / 1000) + pod.life;
+  const exp = pod.expires + pod.renewal;
   const body = { aud: [audience], exp, jti: String(pod.renewal), "kubernetes.io": bound, ...claims };
   return `${part({ alg: "RS256" })}.${part(body)}.c2lnbmF0dXJl`;
 }
