@@ -18,8 +18,8 @@ export interface ReflectorOptions<T> {
   /** For example `/api/v1/secrets` or `/apis/connectors.cpaas.io/v1alpha1/connectors`. */
   path: string;
   query?: { labelSelector?: string; fieldSelector?: string };
-  /** Asks for another form of the objects, for example metadata only. */
-  accept?: string;
+  /** Asks for another form of the objects, for example metadata only: that has one name in a list, another in a watch. */
+  accept?: { list: string; watch: string };
   /** What is kept of an object; undefined keeps nothing. Called as the line is parsed. */
   keep: (object: KubeObject) => T | undefined;
   /** Called for each change after the cache has it. `after` is undefined when it is gone. */
@@ -86,7 +86,7 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
         metadata?: { continue?: string; resourceVersion?: string };
       }>("GET", path, {
         query: { ...query, limit: options.pageSize ?? 500, continue: next === "" ? undefined : next },
-        ...(options.accept === undefined ? {} : { accept: options.accept }),
+        ...(options.accept === undefined ? {} : { accept: options.accept.list }),
         timeout: 60_000,
         signal: stopping.signal,
       });
@@ -112,7 +112,7 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
     let deadMan: () => void = () => undefined;
     const body = await api.open(path, {
       query: { ...query, watch: true, allowWatchBookmarks: true, resourceVersion: version, timeoutSeconds: seconds },
-      ...(options.accept === undefined ? {} : { accept: options.accept }),
+      ...(options.accept === undefined ? {} : { accept: options.accept.watch }),
       signal: stopping.signal,
     });
     try {
