@@ -61,10 +61,6 @@ export async function mintLeaf(authority: Minted, names: CertificateNames, now: 
     false,
     ["sign"],
   );
-  const target: x509.JsonGeneralName = isAddress(names.host)
-    ? { type: "ip", value: names.host }
-    : { type: "dns", value: names.host };
-  const alternatives: x509.JsonGeneralName[] = names.serviceNames.map((value) => ({ type: "dns", value }));
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serial(),
     subject: subject(names.uid, "connector"),
@@ -78,7 +74,7 @@ export async function mintLeaf(authority: Minted, names: CertificateNames, now: 
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
       new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-      new x509.SubjectAlternativeNameExtension([target, ...alternatives]),
+      new x509.Extension("2.5.29.17", false, alternativeNames(names)),
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
       await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
     ],
@@ -89,6 +85,25 @@ export async function mintLeaf(authority: Minted, names: CertificateNames, now: 
 /** Whether a CA was made for exactly these names: its name constraints are, byte for byte, the ones we would write. */
 export function authorityFits(certificate: NodeCertificate, names: CertificateNames): boolean {
   return certificate.ca && certificate.raw.includes(nameConstraints(names));
+}
+
+/** Whether a leaf is for exactly these names, in our order. */
+export function leafFits(certificate: NodeCertificate, names: CertificateNames): boolean {
+  return certificate.raw.includes(alternativeNames(names));
+}
+
+/** When to renew: after two thirds of the life. Milliseconds since 1970. */
+export function renewalTime(certificate: NodeCertificate): number {
+  const from = certificate.validFromDate.getTime() + backdating;
+  return from + ((certificate.validToDate.getTime() - from) * 2) / 3;
+}
+
+/** The value of the extension 2.5.29.17 in DER: the target's host first, then the service names. */
+function alternativeNames(names: CertificateNames): Buffer {
+  const target = isAddress(names.host)
+    ? der(0x87, addressBytes(names.host))
+    : der(0x82, Buffer.from(names.host, "ascii"));
+  return der(0x30, Buffer.concat([target, ...names.serviceNames.map((name) => der(0x82, Buffer.from(name, "ascii")))]));
 }
 
 /** The value of the extension 2.5.29.30 in DER (RFC 5280 §4.2.1.10). */
