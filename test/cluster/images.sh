@@ -41,11 +41,12 @@ export CONTAINERS_REGISTRIES_CONF=$engine/registries.conf
 driver=overlay; grep -qw overlay /proc/filesystems || driver=vfs
 engine() { local verb=$1; shift; buildah --root "$engine/storage" --runroot "$engine/run" --storage-driver $driver "$verb" "$@" >&2; }
 
-bundle() { echo "$root/dist/${bundles[$1]:?no such image}.mjs"; }
+# A bundle is a file, dist/NAME.mjs, or a folder, dist/NAME/, with the parts that are loaded when they are needed.
+bundle() { find "$root/dist" -path "$root/dist/${bundles[$1]:?no such image}*" -type f 2>/dev/null | sort; }
 for name in "$@"; do
-  [ -e "$(bundle "$name")" ] || { echo "images.sh: $(bundle "$name") is missing; run npm run bundle" >&2; exit 1; }
+  [ -n "$(bundle "$name")" ] || { echo "images.sh: dist/${bundles[$name]} is missing; run npm run bundle" >&2; exit 1; }
 done
-archive=$images/product-$(for name in "$@"; do cat "$(bundle "$name")"; echo "$name"; done | digest - "$root/deploy/Dockerfile" <(echo "$base $tag")).tar
+archive=$images/product-$(for name in "$@"; do echo "$name"; bundle "$name" | xargs cat; done | digest - "$root/deploy/Dockerfile" <(echo "$base $tag")).tar
 if [ ! -e "$archive" ]; then
   find "$images" -name 'product-*.tar' -mtime +0 -delete   # not the newer ones: a run beside may be reading them
   [ -e "$images/node-$base.tar" ] || { rm -f "$images"/node-*.tar; base_image; }
