@@ -73,7 +73,7 @@ export class Tunnel {
       this.#state = { name: "deciding" };
       this.#decide(head).then(
         (connector) => this.#accept(connector),
-        (error: unknown) => this.#refuse(refusalOf(error), head),
+        (error: unknown) => this.#refuse(connectRefusalOf(error), head),
       );
     } catch (error) {
       this.#refuse(refusalOf(error), undefined);
@@ -166,6 +166,12 @@ export class Tunnel {
 function proxyAuthorization(head: RequestHead): string | undefined {
   const lines = head.headers.filter(({ lower }) => lower === "proxy-authorization");
   return lines.length === 1 ? lines[0]?.value : undefined;
+}
+
+/** As `refusalOf`; but to a proxy one authenticates with 407, and 401 is for what is inside the tunnel. */
+function connectRefusalOf(thrown: unknown): Refusal {
+  const refusal = refusalOf(thrown);
+  return refusal.http === 401 ? new Refusal(407, refusal.message, refusal.cause) : refusal;
 }
 
 /** The connector and the tunnel token of a CONNECT. Refusal: 407. */
