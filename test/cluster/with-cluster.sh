@@ -15,6 +15,7 @@ if [ "${1:-}" != --inside ]; then
   export CLUSTER CLUSTER_BASE_IMAGES CLUSTER_IMAGES=${CLUSTER_IMAGES:-}
   CLUSTER_BASE_IMAGES=$("$here/base-images.sh"); CLUSTER=$(mktemp -d "${TMPDIR:-/tmp}/kc.XXXXXX"); chmod 755 "$CLUSTER"
   status=0
+  { : <&0; } 2>/dev/null || exec </dev/null   # some runners close it
   unshare --mount --net --pid --ipc --fork --kill-child -- "$here/with-cluster.sh" --inside "$@" <&0 &
   inside=$!
   trap 'kill -KILL $inside 2>/dev/null' TERM INT HUP   # with unshare its PID namespace ends, and so everything in it
@@ -97,4 +98,5 @@ export CLUSTER_AUDIT_LOG=$CLUSTER/log/audit TARGET_AUDIT_LOG=$CLUSTER/log/target
 export CLUSTER_KUBECTL_1_29=$cache/kubernetes-$old_kubectl_version/bin/kubectl CLUSTER_CLIENTS=$cache/clients
 cd "$work"
 status=0; "$@" || status=$?
+[ -z "${CLUSTER_LOGS:-}" ] || cp -r /var/log/pods "$CLUSTER/log/pods" || true   # they are in a tmpfs of this namespace
 exit $status
