@@ -113,8 +113,10 @@ function structural(schema: Json): Json {
     if (key === "$schema" || (key === "additionalProperties" && isEmptyOrFalse(value))) continue;
     // JSON Schema's integers are bounded by what JavaScript can hold; the API's are not.
     if ((key === "maximum" || key === "minimum") && Math.abs(Number(value)) === Number.MAX_SAFE_INTEGER) continue;
-    if (key === "properties") out[key] = mapValues(value as JsonObject, structural);
-    else out[key] = key === "x-kubernetes-validations" ? value : structural(value);
+    if (key === "properties") {
+      // An API server drops empty ones, so that each apply would see a difference.
+      if (Object.keys(value as JsonObject).length > 0) out[key] = mapValues(value as JsonObject, structural);
+    } else out[key] = key === "x-kubernetes-validations" ? value : structural(value);
   }
   return out;
 }
