@@ -8,6 +8,7 @@ images=$cache/images; mkdir -p "$images"
 exec 9>"$images/base.lock"; flock 9
 key=$(cat "$0" "$here/image.sh" "$here/versions.sh" /bin/busybox | sha256sum | cut -c1-16)
 if [ ! -e "$images/base-$key" ]; then
+  rm -f "$images"/base-*   # a stamp of other contents must not be taken for these
   rootfs=$(mktemp -d); trap 'rm -rf "$rootfs"' EXIT
   make() { "$here/image.sh" "localhost/$1:1${3:+,$3}" "$rootfs" "$2" "$images/$1.tar"; }
   mkdir "$rootfs/bin"; cp /bin/busybox "$rootfs/bin/"
