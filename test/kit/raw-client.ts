@@ -33,10 +33,11 @@ export function createRawClient(socket: Socket): RawClient {
     text += bytes.toString("latin1");
     changed();
   });
-  socket.once("close", () => {
+  const end = () => {
     ended = true;
     changed();
-  });
+  };
+  socket.once("end", end).once("close", end);
   const when = <T>(find: () => T | undefined, what: string) =>
     new Promise<T>((resolve, reject) => {
       const check = () => {

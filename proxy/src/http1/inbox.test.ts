@@ -20,7 +20,7 @@ test.each(["GET / HTTP/1.1\nHost: a\n\n", "\n", "GET /\r\nA: b\n"])(
   "%j is told apart from a head that has not all come",
   (text) => {
     const inbox = new Inbox();
-    const answers = [...text].map((character) => {
+    const answers = Array.from(text, (character) => {
       inbox.add(Buffer.from(character));
       return inbox.takeHead();
     });
