@@ -1,10 +1,9 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import {
   apiVersion,
   type ApiServer,
   type Clock,
   type Connector,
-  findCondition,
   type KubeObject,
   keyOf,
   type Log,
@@ -106,9 +105,7 @@ export function keepConnector(object: KubeObject): KnownConnector | undefined {
   const openToOwnNamespace = (connector.spec?.access?.sameNamespace ?? "Allow") === "Allow";
   const found = readUsable(connector, keyOf(object));
   const rendered = typeof found === "string" ? { usable: undefined, problem: found } : { usable: found };
-  const digest = createHash("sha256")
-    .update(JSON.stringify([uid, rendered]))
-    .digest("base64");
+  const digest = hash("sha256", JSON.stringify([uid, rendered]), "base64");
   return { uid, openToOwnNamespace, digest, ...rendered };
 }
 
@@ -118,7 +115,7 @@ function readUsable(connector: Partial<Connector>, key: string): UsableConnector
   const httpUrl = readUrl(httpAddress?.url, "http:");
   const httpsUrl = readUrl(httpsAddress?.url, "https:");
   const ca = Buffer.from(caBundle ?? "", "base64").toString("utf8");
-  const said = findCondition(connector.status, "Ready")?.message?.trim();
+  const said = connector.status?.conditions?.find(({ type }) => type === "Ready")?.message?.trim();
   const why = said ? `: ${said.slice(0, 1000)}` : "; is the controller running?";
   if (httpUrl === undefined || httpsUrl === undefined || !ca.includes("-----BEGIN CERTIFICATE-----")) {
     return `The Connector ${key} has no proxy yet${why}`;

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { lstat, mkdir, readdir, rmdir } from "node:fs/promises";
 import { Fault, type Log } from "@kube-connector/core";
 import type { Authorize } from "./authorize.ts";
@@ -112,12 +112,9 @@ async function prepare(
 
 /** The digest of all that the files are made of: the same one means nothing to do. */
 function digestOf(target: string, wanted: Wanted, tokens: Tokens, connector: KnownConnector): string {
-  const hash = createHash("sha256");
-  hash.update(JSON.stringify([target, wanted, connector.digest]));
-  // JSON of a Secret is ***, so the tokens go in one by one; neither holds a newline.
-  hash.update(`\n${tokens.tunnel.reveal()}\n`);
-  hash.update(tokens.request.reveal());
-  return hash.digest("base64");
+  // JSON of a Secret is ***, so the tokens go in as texts.
+  const parts = [target, wanted, connector.digest, tokens.tunnel.reveal(), tokens.request.reveal()];
+  return hash("sha256", JSON.stringify(parts), "base64");
 }
 
 /** The Connector, when the pod may use it and it has a proxy. `tries` is 0 on a good volume: no wait at all then. */

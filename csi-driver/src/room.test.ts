@@ -11,7 +11,7 @@ import { describe, expect, test } from "vitest";
 import { testConnector } from "../../test/kit/csi-api.ts";
 import { refusalOf, testPod, testToken, testTokens } from "../../test/kit/csi-kubelet.ts";
 import { startTestDriver } from "../../test/kit/csi-room.ts";
-import { spawnNode } from "../../test/kit/csi-process.ts";
+import { spawnDriver } from "../../test/kit/csi-process.ts";
 
 const code = { invalidArgument: 3, notFound: 5, permissionDenied: 7, aborted: 10, internal: 13, unavailable: 14 };
 const prod = { "connector.name": "prod" };
@@ -272,7 +272,7 @@ describe.skipIf(cannotMount)("publish (needs root, to mount)", () => {
     await room.driver.stop();
     const cut: number[] = [];
     for (const wait of [50, 80, 120, 200]) {
-      const life = await spawnNode(kubelet, api.url);
+      const life = await spawnDriver(kubelet, api.url);
       const publishing = pods.map((pod) => kubelet.refusal(pod));
       await new Promise((resolve) => setTimeout(resolve, wait));
       await life.kill();
@@ -280,7 +280,7 @@ describe.skipIf(cannotMount)("publish (needs root, to mount)", () => {
     }
     // Else nothing was killed in the middle.
     expect(Math.max(...cut)).toBeGreaterThan(0);
-    const last = await spawnNode(kubelet, api.url);
+    const last = await spawnDriver(kubelet, api.url);
     for (const pod of pods) {
       await expect.poll(() => kubelet.refusal(pod)).toBeUndefined();
       expect(await kubelet.read(pod, "token")).toBe(testToken(pod, "kube-connector"));

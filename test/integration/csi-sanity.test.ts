@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { startStandInApi, testConnector } from "../kit/csi-api.ts";
 import { createStandInKubelet, testPod } from "../kit/csi-kubelet.ts";
-import { spawnNode } from "../kit/csi-process.ts";
+import { spawnDriver } from "../kit/csi-process.ts";
 import { startCsiShim } from "../kit/csi-shim.ts";
 
 const cacheHome = process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache");
@@ -26,7 +26,7 @@ describe.skipIf(cannotMount)("csi-sanity (needs root, to mount)", () => {
     const api = await startStandInApi();
     onTestFinished(() => api.stop());
     api.put(testConnector("team-a", "prod"));
-    const driver = await spawnNode(kubelet, api.url);
+    const driver = await spawnDriver(kubelet, api.url);
     const pod = testPod({ "connector.name": "prod" }, { volume: "sanity" });
     const { volumeContext } = kubelet.request(pod);
     const socket = join(kubelet.root, "shim.sock");

@@ -2,11 +2,28 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { type BuildOptions, build } from "esbuild";
 import { createRpcClient, Identity } from "@kube-connector/csi-driver";
 import { onTestFinished } from "vitest";
 import type { StandInKubelet } from "./csi-kubelet.ts";
 
 const main = fileURLToPath(new URL("../../csi-driver/src/main.ts", import.meta.url));
+const bare = fileURLToPath(new URL("csi-bare-process.ts", import.meta.url));
+
+/** As scripts/bundle.ts does for the image; the reader of kubeconfigs is not called. */
+const bundling = {
+  bundle: true,
+  platform: "node",
+  target: "node24",
+  format: "esm",
+  external: ["@kubernetes/client-node"],
+  minifySyntax: true,
+  logLevel: "error",
+  banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
+} satisfies BuildOptions;
+
+/** One arena is enough for one thread, and saves 10 MiB; deploy/ sets it too. */
+const driverEnv = { PATH: "/nowhere", MALLOC_ARENA_MAX: "1" };
 
 export interface DriverProcess {
   child: ChildProcess;
@@ -16,8 +33,15 @@ export interface DriverProcess {
   kill(): Promise<void>;
 }
 
-/** The driver as a process of its own, serving; killed after the test. */
-export async function spawnNode(kubelet: StandInKubelet, apiUrl: string): Promise<DriverProcess> {
+/**
+ * The driver as a process of its own, serving; killed after the test. `bare`: as small as in a pod, with these arguments
+ * for node.
+ */
+export async function spawnDriver(
+  kubelet: StandInKubelet,
+  apiUrl: string,
+  options: { bare?: readonly string[] } = {},
+): Promise<DriverProcess> {
   const kubeconfig = join(kubelet.root, "kubeconfig.yaml");
   await writeFile(
     kubeconfig,
@@ -29,8 +53,14 @@ users: [{name: a, user: {}}]
 contexts: [{name: a, context: {cluster: a, user: a}}]
 `,
   );
-  const args = [`--kubelet-root=${kubelet.root}`, "--private-address=127.0.0.1:0", `--kubeconfig=${kubeconfig}`];
-  const child = spawn(process.execPath, [main, ...args, "--node-id=node-1"], { stdio: ["ignore", "pipe", "pipe"] });
+  const flags = [`--kubelet-root=${kubelet.root}`, "--private-address=127.0.0.1:0", "--node-id=node-1"];
+  const command = [main, ...flags, `--kubeconfig=${kubeconfig}`];
+  if (options.bare !== undefined) {
+    const bundle = join(kubelet.root, "driver.mjs");
+    await build({ ...bundling, entryPoints: [bare], outfile: bundle });
+    command.splice(0, command.length, ...options.bare, bundle, apiUrl, ...flags);
+  }
+  const child = spawn(process.execPath, command, { stdio: ["ignore", "pipe", "pipe"], env: driverEnv });
   let said = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (said += String(chunk)));
   const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
