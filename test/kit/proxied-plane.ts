@@ -31,6 +31,8 @@ export interface ProxiedPlane {
   serve(parts: DescribedParts): Promise<void>;
   /** The private port's answer. */
   read(path: string): Promise<string>;
+  /** Gives the proxy a new token of its own, as the kubelet does in time. */
+  renewToken(): Promise<void>;
   /** A new pod with its two tokens. */
   pod(namespace: string, name: string): Promise<PodTokens>;
   /** One request through the forward door on a connection of its own; a refused CONNECT is the answer too. */
@@ -51,7 +53,8 @@ export async function startProxiedPlane(): Promise<ProxiedPlane> {
   const target = await startRawTarget(await targetCa.leaf(["127.0.0.1"]));
   await grantProxyRights(plane);
   const audience = "https://kubernetes.default.svc.cluster.local";
-  const own = await requestToken(plane.admin, { namespace: system, serviceAccount: "proxy", audience });
+  const mint = () => requestToken(plane.admin, { namespace: system, serviceAccount: "proxy", audience });
+  let own = await mint();
   const proxy = await startProxyProcess({
     config: {
       source: { namespace: system, select: { labelSelector: "served=true" } },
@@ -85,6 +88,9 @@ export async function startProxiedPlane(): Promise<ProxiedPlane> {
     plane,
     proxy,
     read,
+    async renewToken() {
+      own = await mint();
+    },
     async serve(parts) {
       const entries = await resolvedParts({
         address,
