@@ -1,4 +1,12 @@
-import { openApiServer, resolvedSecretType, type Secret, silentLog, systemClock } from "@kube-connector/core";
+import {
+  openApiServer,
+  renderKubeconfig,
+  resolvedSecretType,
+  type Secret,
+  silentLog,
+  systemClock,
+  tunnelUrl,
+} from "@kube-connector/core";
 // oxlint-disable-next-line import/no-relative-packages -- the process is no part of the proxy's index
 import { type RunningProcess, startProxyProcess } from "../../proxy/src/process.ts";
 import { createTestCa } from "./certificates.ts";
@@ -41,6 +49,8 @@ export interface ProxiedPlane {
   direct(connector?: string): Promise<RawClient>;
   /** TokenReviews and SubjectAccessReviews that the API server has answered. */
   reviews(): Promise<{ tokens: number; accesses: number }>;
+  /** The kubeconfig of a pod's volume. */
+  kubeconfig(tokens: PodTokens, connector: { namespace: string; name: string; address: string }): Secret;
   /** Everything that reached the target. */
   reached(): string;
   stop(): Promise<void>;
@@ -153,6 +163,13 @@ export async function startProxiedPlane(): Promise<ProxiedPlane> {
         events.filter(({ verb, requestURI }) => verb === "create" && requestURI.endsWith(resource)).length;
       return { tokens: count("/tokenreviews"), accesses: count("/subjectaccessreviews") };
     },
+    kubeconfig: (tokens, connector) =>
+      renderKubeconfig({
+        server: connector.address,
+        proxyUrl: tunnelUrl(`http://127.0.0.1:${proxy.forwardPort}`, connector, tokens.tunnel),
+        ca,
+        token: tokens.request,
+      }),
     reached: () => target.everything(),
     async stop() {
       for (const client of clients) client.socket.destroy();
