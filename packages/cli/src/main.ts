@@ -83,7 +83,7 @@ Example:
             return (error as NodeJS.ErrnoException).code === "EPERM";
           }
         };
-        return await startStandalone({
+        const standalone = await startStandalone({
           directory,
           forwardPort: flags.forwardPort,
           reversePort: flags.reversePort,
@@ -96,6 +96,8 @@ Example:
           log: createTextLog(flags.logLevel, (line) => void process.stderr.write(`${line}\n`), describeError),
           say,
         });
+        say("\nCtrl-C ends it and removes the files.");
+        return standalone;
       };
     },
   );
@@ -140,7 +142,7 @@ program
   .action(() => {
     start = async () => {
       const { describeVersion } = await import("./version.ts");
-      say(await describeVersion(process.version));
+      say(describeVersion(process.version));
       return doOnce(async () => {});
     };
   });

@@ -35,7 +35,7 @@ export interface Standalone extends Running {
  * every problem of the directory; then nothing was written and nothing listens.
  */
 export async function startStandalone(options: StandaloneOptions): Promise<Standalone> {
-  const { directory, clock, log, say } = options;
+  const { directory, clock, log } = options;
   const resolver = createResolver(clock);
   const first = await readFirst(directory, resolver);
   const access = createLocalAccess();
@@ -58,7 +58,6 @@ export async function startStandalone(options: StandaloneOptions): Promise<Stand
     await writer.write(first);
     announce(first, writer, options);
     await sayTargets([...first.connectors], options);
-    say("\nCtrl-C ends it and removes the files.");
     let last = first;
     const onChange = async () => {
       last = await takeOver(last, { ...options, resolver, source, writer });

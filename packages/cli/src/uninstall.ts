@@ -25,7 +25,7 @@ export interface UninstallOptions {
 
 /** The name of our CSIDriver, which an inline volume of a pod names. */
 const driverName = "connectors-csi";
-/** Everything that install.yaml makes carries this label. */
+/** The label of our namespaces and of what runs in them. */
 const partOf = "app.kubernetes.io/part-of=kube-connector";
 
 interface Listed {
@@ -33,31 +33,40 @@ interface Listed {
   path: string;
   /** For people: `daemonset`. */
   kind: string;
+  /** Those that are ours by their name; what carries our label is ours anyway. */
+  names?: readonly string[];
 }
 
-const kind = (groupPath: string, resource: string): Listed => ({
+const kind = (groupPath: string, resource: string, names?: readonly string[]): Listed => ({
   path: `${groupPath}/${resource}`,
   kind: resource.replace(/(ie)?s$/, (end) => (end === "ies" ? "y" : "")),
+  ...(names === undefined ? {} : { names }),
 });
 const rbac = "/apis/rbac.authorization.k8s.io/v1";
 const admission = "/apis/admissionregistration.k8s.io/v1";
 const connectors = kind(`/apis/${group}/${version}`, "connectors");
-const definitions = kind("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions");
-const namespaces = kind("/api/v1", "namespaces");
-/** In the order in which they go: what acts first, then what it needs. */
-const installed: readonly Listed[] = [
+const accounts = ["kube-connector-controller", "kube-connector-proxy", "kube-connector-csi-driver"];
+const roles = ["kube-connector-proxy-children", "kube-connector-view", "kube-connector-edit", "kube-connector-grant"];
+/**
+ * What install.yaml and crd/ make, in the order in which it goes: what acts first, then what it needs. All else of
+ * install.yaml is in the namespaces, or is an object of a kind that goes with its definition.
+ */
+export const installed: readonly Listed[] = [
   kind("/apis/apps/v1", "daemonsets"),
   kind("/apis/apps/v1", "deployments"),
-  kind("/apis/storage.k8s.io/v1", "csidrivers"),
-  kind(admission, "validatingadmissionpolicybindings"),
-  kind(admission, "validatingadmissionpolicies"),
-  definitions,
-  kind(rbac, "rolebindings"),
-  kind(rbac, "roles"),
-  kind(rbac, "clusterrolebindings"),
-  kind(rbac, "clusterroles"),
-  namespaces,
+  kind("/apis/storage.k8s.io/v1", "csidrivers", [driverName]),
+  kind(admission, "validatingadmissionpolicybindings", ["kube-connector-secret-access"]),
+  kind(admission, "validatingadmissionpolicies", ["kube-connector-secret-access"]),
+  kind("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions", [
+    `connectors.${group}`,
+    `connectorclasses.${group}`,
+  ]),
+  kind(rbac, "clusterrolebindings", accounts),
+  kind(rbac, "clusterroles", [...accounts, ...roles]),
+  kind("/api/v1", "namespaces"),
 ];
+/** Their deletion takes a while. */
+const slowKinds = ["customresourcedefinition", "namespace"];
 /** What the controller makes for a Connector outside of our own namespaces. */
 const children = kind("/api/v1", "services");
 
@@ -117,9 +126,9 @@ async function listInstalled(api: ApiServer): Promise<{ of: Listed; object: Kube
   const all: { of: Listed; object: KubeObject }[] = [];
   for (const of of installed) {
     const labelled = await list(api, of, partOf);
-    const ours = of === definitions ? await list(api, definitions) : [];
-    const named = ours.filter((object) => object.metadata.name.endsWith(`.${group}`));
-    const both = new Map([...labelled, ...named].map((object) => [nameOf(object), object]));
+    const named = of.names === undefined ? [] : await list(api, of);
+    const ours = [...labelled, ...named.filter((object) => of.names?.includes(object.metadata.name))];
+    const both = new Map(ours.map((object) => [nameOf(object), object]));
     all.push(...[...both.values()].map((object) => ({ of, object })));
   }
   return all;
@@ -165,7 +174,7 @@ async function awaitChildren(options: UninstallOptions): Promise<void> {
 }
 
 async function awaitGone(options: UninstallOptions, removed: readonly { of: Listed; object: KubeObject }[]) {
-  const slow = removed.filter(({ of }) => of === definitions || of === namespaces);
+  const slow = removed.filter(({ of }) => slowKinds.includes(of.kind));
   let waitingFor = "";
   const gone = await waitUntil(options, async () => {
     for (const { of, object } of slow) {

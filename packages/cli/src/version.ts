@@ -1,12 +1,6 @@
-import { readFile } from "node:fs/promises";
+import manifest from "../package.json" with { type: "json" };
 
-/** The product's version, from its package. */
-export async function readVersion(): Promise<string> {
-  const text = await readFile(new URL("../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
-}
-
-/** What `kube-connector version` prints. */
-export async function describeVersion(runtime: string): Promise<string> {
-  return `kube-connector ${await readVersion()} (Node ${runtime})`;
+/** What `kube-connector version` prints: the product's version and the runtime's. */
+export function describeVersion(runtime: string): string {
+  return `kube-connector ${manifest.version} (Node ${runtime})`;
 }

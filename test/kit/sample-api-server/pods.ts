@@ -4,8 +4,8 @@ import { type Store, timestamp } from "./store.ts";
 
 /** Stands in for scheduler and kubelet: pods start, write a log line now and then, and go when they are deleted. */
 export interface Pods {
-  /** A new pod becomes Running a moment later, with events about it. */
-  began(pod: KubeObject): void;
+  /** A new pod becomes Running a moment later, with events about it; `already`: at once, for pods of old. */
+  began(pod: KubeObject, already?: "already"): void;
   /** Marks a pod as terminating and removes it a moment later. */
   end(pod: KubeObject): KubeObject;
   log(pod: KubeObject): PodLog;
@@ -82,16 +82,18 @@ export function startPods({ store, logInterval }: PodsOptions): Pods {
   }, logInterval);
   ticker.unref();
 
-  const began = (pod: KubeObject) => {
+  const run = (pod: KubeObject) => {
+    const now = find(pod);
+    if (now === undefined) return;
+    lastAddress += 1;
+    store.replace(podKind, runningPod(now, `10.1.0.${lastAddress % 250}`));
+    note(pod, "Started", "Started its containers");
+    write(pod);
+  };
+  const began: Pods["began"] = (pod, already) => {
     note(pod, "Scheduled", `Successfully assigned ${pod.metadata.namespace}/${pod.metadata.name} to sample-node`);
-    later(300, () => {
-      const now = find(pod);
-      if (now === undefined) return;
-      lastAddress += 1;
-      store.replace(podKind, runningPod(now, `10.1.0.${lastAddress % 250}`));
-      note(pod, "Started", "Started its containers");
-      write(pod);
-    });
+    if (already === undefined) later(300, () => run(pod));
+    else run(pod);
   };
 
   return {

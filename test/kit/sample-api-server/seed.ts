@@ -25,6 +25,6 @@ export function seed(store: Store, pods: Pods): void {
   ] as const) {
     const container = { name, image: `registry.example/${name}:1.0`, ports: [{ containerPort: 8080 }] };
     const spec = { containers: [container], restartPolicy: "Always", serviceAccountName: "default" };
-    pods.began(put("pods", name, { spec, status: { phase: "Pending" } }, namespace));
+    pods.began(put("pods", name, { spec, status: { phase: "Pending" } }, namespace), "already");
   }
 }
