@@ -104,6 +104,23 @@ test("request tokens that are not a live pod's own get 401 and why, and reach no
   expect(world.reached()).toBe(reached);
 });
 
+test("a request token that expires is refused within eighty seconds, with the leeway that the API server gives", async () => {
+  const [, payload = ""] = pod.request.reveal().split(".");
+  const claims = JSON.parse(Buffer.from(payload, "base64url").toString()) as Record<string, unknown>;
+  const expires = Math.floor(Date.now() / 1000) - 52;
+  const request = await cluster.sign({ ...claims, iat: hourAgo, nbf: hourAgo, exp: expires });
+  let last = (await world.get({ ...pod, request })).status;
+  expect(last).toBe(200);
+  while (last === 200 && Date.now() / 1000 < expires + 90) {
+    await sleep(500);
+    last = (await world.get({ ...pod, request })).status;
+  }
+  const seconds = Date.now() / 1000 - expires;
+  console.log(`an expired token was refused ${seconds.toFixed(0)} s after its end`);
+  expect(last).toBe(401);
+  expect(seconds).toBeLessThan(80);
+});
+
 test("ten thousand random tokens cost no review and disturb nobody", async () => {
   await world.get(pod);
   const before = await world.reviews();
