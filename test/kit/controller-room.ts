@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Controller } from "@kube-connector/controller";
@@ -9,13 +10,15 @@ import {
   type Connector,
   createJsonLog,
   customResourceDefinitions,
+  Fault,
   type KubeObject,
   openApiServer,
-  readKubeconfig,
+  Secret,
   systemClock,
 } from "@kube-connector/core";
+import { parseAllDocuments } from "yaml";
 import { createTestCa, type TestCa } from "./certificates.ts";
-import { type ControlPlane, ensureNamespace, startControlPlane } from "./control-plane.ts";
+import { type ControlPlane, ensureNamespace, ensureServiceAccount, startControlPlane } from "./control-plane.ts";
 
 // The controller against a real API server. Targets are real TLS servers on loopback. There is no kubelet and no
 // deployment controller: `keepDeploymentsAvailable` sets the status of Deployments as they would.
@@ -36,7 +39,7 @@ export interface StartOptions {
   flags?: string[];
   clock?: Clock;
   lease?: { duration: number; renewDeadline: number; retry: number };
-  /** Another API than the admin's. */
+  /** Another API than that of the ServiceAccount with the rights of deploy/install.yaml. */
   api?: ApiServer;
 }
 
@@ -53,6 +56,10 @@ export async function startControllerRoom(): Promise<ControllerRoom> {
     await api.request("GET", `/apis/${apiVersion}/connectors`);
     await api.request("GET", `/apis/${apiVersion}/connectorclasses`);
   });
+  await grantInstalledRights(api);
+  const tokenPath = "/api/v1/namespaces/kube-connector/serviceaccounts/controller/token";
+  const issued = await api.request<{ status: { token: string } }>("POST", tokenPath, { body: { spec: {} } });
+  const token = new Secret(issued.status.token);
   const running: Controller[] = [];
   const lines: string[] = [];
   const { startController } = await loadController();
@@ -63,7 +70,7 @@ export async function startControllerRoom(): Promise<ControllerRoom> {
     lines,
     deploymentsWork: true,
     async start(options = {}) {
-      const own = options.api ?? openApiServer(await readKubeconfig(plane.kubeconfig));
+      const own = options.api ?? openApiServer({ url: plane.url, ca: plane.ca, token: () => Promise.resolve(token) });
       if (options.api === undefined) opened.push(own);
       const flags = ["--proxy-image=proxy:test", "--private-address=127.0.0.1:0", ...(options.flags ?? [])];
       const controller = await startController({
@@ -89,6 +96,30 @@ export async function startControllerRoom(): Promise<ControllerRoom> {
     if (room.deploymentsWork) keepDeploymentsAvailable(api).catch(() => undefined);
   }, 200);
   return room;
+}
+
+/** The ServiceAccount and the rights that install.yaml gives the controller, and nothing else. */
+async function grantInstalledRights(api: ApiServer): Promise<void> {
+  await ensureServiceAccount(api, "kube-connector", "controller");
+  const text = await readFile(new URL("../../deploy/install.yaml", import.meta.url), "utf8");
+  const documents = parseAllDocuments(text).map((document) => document.toJS() as KubeObject | null);
+  const plurals: Record<string, string> = {
+    ClusterRole: "clusterroles",
+    ClusterRoleBinding: "clusterrolebindings",
+    Role: "roles",
+    RoleBinding: "rolebindings",
+  };
+  for (const object of documents) {
+    const plural = plurals[String(object?.kind)];
+    if (object === null || plural === undefined) continue;
+    const { namespace } = object.metadata;
+    const folder = namespace === undefined ? "" : `/namespaces/${namespace}`;
+    const path = `/apis/rbac.authorization.k8s.io/v1${folder}/${plural}`;
+    await api.request("POST", path, { body: object }).catch((error: unknown) => {
+      // Roles of other rooms, in namespaces that this test does not make.
+      if (!(error instanceof Fault && error.answer?.status === 404)) throw error;
+    });
+  }
 }
 
 /** What a kubelet and the deployment controller would do, once for all Deployments. */

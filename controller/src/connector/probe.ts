@@ -223,40 +223,44 @@ export function refusedRange(address: string, options: { allowLoopback?: boolean
   return undefined;
 }
 
-function secure(input: ProbeInput, address: string, signal: AbortSignal | undefined): Promise<TLSSocket> {
+/** TCP first, so that its failure is told as it is and not as TLS that closed. */
+async function secure(input: ProbeInput, address: string, signal: AbortSignal | undefined): Promise<TLSSocket> {
+  const { port } = input.target;
+  const raw: Socket = netConnect({ host: address, port, noDelay: true, ...(signal === undefined ? {} : { signal }) });
+  await settle(raw, "connect", raw, input.timeout);
   const name = input.tls.serverName ?? input.target.host;
+  const options: ConnectionOptions = {
+    socket: raw,
+    host: name,
+    // An IP is no server name (RFC 6066 §3).
+    ...(isIP(name) === 0 ? { servername: name } : {}),
+    ...(input.tls.caBundle === undefined ? {} : { ca: input.tls.caBundle }),
+    minVersion: "TLSv1.2",
+    ALPNProtocols: ["http/1.1"],
+    rejectUnauthorized: !input.tls.insecureSkipVerify,
+  };
+  const socket = tlsConnect(options);
+  await settle(socket, "secureConnect", raw, input.timeout);
+  if (input.tls.insecureSkipVerify || socket.authorized) return socket;
+  socket.destroy();
+  throw new Error("the certificate is not verified");
+}
+
+/** Waits for that event; its error, its end and the time limit reject, and destroy both. */
+function settle(socket: Socket, event: "connect" | "secureConnect", raw: Socket, timeout: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    const raw: Socket = netConnect({
-      host: address,
-      port: input.target.port,
-      noDelay: true,
-      ...(signal === undefined ? {} : { signal }),
-    });
-    const options: ConnectionOptions = {
-      socket: raw,
-      host: name,
-      // An IP is no server name (RFC 6066 §3).
-      ...(isIP(name) === 0 ? { servername: name } : {}),
-      ...(input.tls.caBundle === undefined ? {} : { ca: input.tls.caBundle }),
-      minVersion: "TLSv1.2",
-      ALPNProtocols: ["http/1.1"],
-      rejectUnauthorized: !input.tls.insecureSkipVerify,
-    };
-    const socket = tlsConnect(options);
     const fail = (error: Error) => {
       clearTimeout(timer);
       socket.destroy();
       raw.destroy();
       reject(error);
     };
-    const timer = setTimeout(() => fail(timedOut(input.timeout)), input.timeout);
-    raw.on("error", fail);
+    const timer = setTimeout(() => fail(timedOut(timeout)), timeout);
     socket.on("error", fail);
     socket.once("close", () => fail(Object.assign(new Error("closed"), { code: "ECONNRESET" })));
-    socket.once("secureConnect", () => {
+    socket.once(event, () => {
       clearTimeout(timer);
-      if (!input.tls.insecureSkipVerify && !socket.authorized) fail(new Error("the certificate is not verified"));
-      else resolve(socket);
+      resolve();
     });
   });
 }
