@@ -21,6 +21,8 @@ export interface TargetConnection {
 export interface RawTarget extends AsyncDisposable {
   port: number;
   connections: TargetConnection[];
+  /** The connection with that index, once it is there. */
+  connection(index?: number): Promise<TargetConnection>;
   /** Sockets that are open now. */
   open(): number;
   /** What every connection received, joined: for "the mark is nowhere". */
@@ -53,6 +55,13 @@ export async function startRawTarget(
   return {
     port,
     connections,
+    async connection(index = 0) {
+      for (;;) {
+        const found = connections[index];
+        if (found !== undefined) return found;
+        await new Promise((resolve) => server.once("secureConnection", resolve));
+      }
+    },
     open: () => sockets.size,
     everything: () => connections.map((connection) => connection.received()).join(""),
     async [Symbol.asyncDispose]() {

@@ -269,10 +269,11 @@ export class Exchange implements UpstreamUser {
     if (this.#retryWithNewToken(head)) return;
     this.#answerBody.begin(head.body, head.length);
     this.status = head.status;
-    const keep = !head.old && head.body !== "eof" && !head.connection.includes("close");
-    const early = !this.requestBody.done;
-    const close = head.body === "eof" || early || this.#request.upgrade !== undefined || this.#client.mustClose();
-    this.#state = { name: "answering", upstream: state.upstream, keep: keep && !early, close };
+    // After a refused upgrade or half a body nobody can be sure of what the two sides take the next bytes for.
+    const unsure = head.body === "eof" || !this.requestBody.done || this.#request.upgrade !== undefined;
+    const keep = !unsure && !head.old && !head.connection.includes("close");
+    const close = unsure || this.#client.mustClose();
+    this.#state = { name: "answering", upstream: state.upstream, keep, close };
     this.#passBody(rest, 0, headText(head, close ? "Connection: close\r\n" : ""));
   }
 
