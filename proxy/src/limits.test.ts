@@ -1,0 +1,194 @@
+import { connect } from "node:net";
+import { silentLog, systemClock } from "@kube-connector/core";
+import { describe, expect, test } from "vitest";
+import { openRaw } from "../../test/kit/raw-client.ts";
+import { answerWith } from "../../test/kit/servers.ts";
+import { connectText, requestText, startTestProxy } from "../../test/kit/test-proxy.ts";
+import { noMetrics } from "./metrics.ts";
+import { startProxy } from "./proxy.ts";
+
+// Nobody can hold the proxy up by being slow, large or many: each silence has its time, each head its size, each address
+// its share. What takes long because it has much to say is left alone.
+
+const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+describe("attack 25: a slow client is ended", () => {
+  test("while its CONNECT is coming", async () => {
+    await using room = await startTestProxy({ timeouts: { connectHead: 100 } });
+    const client = await room.raw();
+    client.send("CONNECT ");
+    expect(await client.closed()).toMatch(/^HTTP\/1\.1 408 /);
+  });
+
+  test("that never says anything", async () => {
+    await using room = await startTestProxy({ timeouts: { connectHead: 100 } });
+    await (await room.raw()).closed();
+  });
+
+  test("while its TLS handshake is coming", async () => {
+    await using room = await startTestProxy({ timeouts: { tls: 100 } });
+    const client = await room.raw();
+    client.send(`${connectText(room.authority)}\x16\x03\x01`);
+    expect(await client.closed()).toBe("HTTP/1.1 200 OK\r\n\r\n");
+    const direct = await openRaw(room.proxy.reversePort);
+    direct.send("\x16\x03\x01");
+    await direct.closed();
+    direct.socket.destroy();
+  });
+
+  test("while its request's head is coming", async () => {
+    await using room = await startTestProxy({ timeouts: { requestHead: 100 } });
+    const client = await room.forward();
+    client.send("GET / HTTP/1.1\r\n");
+    const drip = setInterval(() => client.send("X: 1\r\n"), 20);
+    expect(await client.closed()).toMatch(/^HTTP\/1\.1 408 /);
+    clearInterval(drip);
+  });
+
+  test("while its request's body has stopped", async () => {
+    await using room = await startTestProxy({ onConnection: () => undefined, timeouts: { requestBody: 100 } });
+    const client = await room.forward();
+    client.send(requestText("POST", "/", room.authority, "Content-Length: 10\r\n", "half"));
+    await client.closed();
+  });
+
+  test("between two requests, quietly", async () => {
+    await using room = await startTestProxy({ timeouts: { idleClient: 100 } });
+    const client = await room.forward();
+    await client.ask(requestText("GET", "/", room.authority));
+    const said = client.received().length;
+    expect((await client.closed()).length).toBe(said);
+  });
+});
+
+test("a target that takes its time is waited for", async () => {
+  await using room = await startTestProxy({
+    onConnection: () => undefined,
+    timeouts: { requestHead: 50, requestBody: 50, idleClient: 50, idleUpstream: 50, connectHead: 50 },
+  });
+  const client = await room.forward();
+  client.send(requestText("POST", "/", room.authority, "Content-Length: 4\r\n", "body"));
+  await pause(300);
+  (await room.target.connection()).send(answerWith("late"));
+  await client.until("late");
+});
+
+test("an upstream connection that nobody used for a while is closed", async () => {
+  await using room = await startTestProxy({ timeouts: { idleUpstream: 50 } });
+  const client = await room.forward();
+  await client.ask(requestText("GET", "/", room.authority));
+  await pause(200);
+  expect(room.target.open()).toBe(0);
+  expect((await client.ask(requestText("GET", "/", room.authority))).status).toBe(200);
+});
+
+describe("attack 22: heads", () => {
+  test("of up to 64 KiB pass", async () => {
+    await using room = await startTestProxy();
+    const client = await room.forward();
+    const { status } = await client.ask(requestText("GET", "/", room.authority, `X: ${"x".repeat(65_000)}\r\n`));
+    expect(status).toBe(200);
+  });
+
+  test.each(["all at once", "in small pieces"])("above it are a 431, %s", async (how) => {
+    await using room = await startTestProxy();
+    const client = await room.forward();
+    const text = requestText("GET", "/", room.authority, `X: ${"x".repeat(66_000)}\r\n`);
+    const piece = how === "all at once" ? text.length : 1000;
+    for (let at = 0; at < text.length; at += piece) client.send(text.slice(at, at + piece));
+    expect(await client.closed()).toMatch(/^HTTP\/1\.1 431 /);
+    expect(room.target.everything()).toBe("");
+  });
+});
+
+test("an address gets no more connections than its share, and gets them again when it has closed some", async () => {
+  await using room = await startTestProxy({ limits: { connectionsPerAddress: 2 } });
+  const first = await room.raw();
+  const second = await room.raw();
+  await pause(20);
+  await (await room.raw()).closed();
+  const elsewhere = connect({ host: "127.0.0.1", port: room.proxy.forwardPort, localAddress: "127.0.0.2" });
+  await new Promise((resolve) => elsewhere.once("connect", resolve));
+  elsewhere.destroy();
+  first.socket.destroy();
+  second.socket.destroy();
+  await pause(50);
+  expect((await (await room.forward()).ask(requestText("GET", "/", room.authority))).status).toBe(200);
+});
+
+test("all addresses together get no more than the limit", async () => {
+  await using room = await startTestProxy({ limits: { connections: 1 } });
+  await room.raw();
+  await pause(20);
+  await (await room.raw()).closed();
+});
+
+describe("stop", () => {
+  const streaming = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+
+  test("serves on for a while, then ends idle connections and what takes no end", async () => {
+    await using room = await startTestProxy({
+      onConnection: (connection) => connection.socket.on("data", () => connection.send(answerWith("ok"))),
+      timeouts: { drainWait: 150, drainGrace: 2000 },
+    });
+    const client = await room.forward();
+    const stopped = room.proxy.stop();
+    expect(room.proxy.isDraining()).toBe(true);
+    expect((await client.ask(requestText("GET", "/", room.authority))).status).toBe(200);
+    expect((await (await room.forward()).ask(requestText("GET", "/", room.authority))).status).toBe(200);
+    await client.closed();
+    await stopped;
+    await room.proxy.done;
+    await pause(20);
+    expect(room.target.open()).toBe(0);
+    expect(room.proxy.openConnections()).toBe(0);
+  });
+
+  test("lets a request in hand end, and tells its client to close", async () => {
+    await using room = await startTestProxy({ onConnection: () => undefined, timeouts: { drainGrace: 5000 } });
+    const client = await room.forward();
+    client.send(requestText("GET", "/", room.authority));
+    const target = await room.target.connection();
+    await target.until("\r\n\r\n");
+    const stopped = room.proxy.stop();
+    await pause(50);
+    target.send(answerWith("whole"));
+    expect(await client.closed()).toMatch(/\r\nConnection: close\r\n\r\nwhole$/);
+    client.socket.end();
+    await stopped;
+  });
+
+  test("ends a watch cleanly between two chunks and cuts what is in the middle of one", async () => {
+    await using room = await startTestProxy({ onConnection: () => undefined });
+    const [clean, broken] = [await room.forward(), await room.forward()];
+    clean.send(requestText("GET", "/watch", room.authority));
+    (await room.target.connection(0)).send(streaming);
+    await clean.until("first");
+    broken.send(requestText("GET", "/log", room.authority));
+    (await room.target.connection(1)).send(`${streaming}5\r\nha`);
+    await broken.until("ha");
+    await room.proxy.stop();
+    expect((await clean.closed()).endsWith("5\r\nfirst\r\n0\r\n\r\n")).toBe(true);
+    expect((await broken.closed()).endsWith("5\r\nha")).toBe(true);
+  });
+
+  test("twice is the same as once", async () => {
+    await using room = await startTestProxy();
+    await Promise.all([room.proxy.stop(), room.proxy.stop()]);
+    await expect(room.forward()).rejects.toThrow(/ECONNREFUSED/);
+  });
+});
+
+test("a port that is taken is a sentence", async () => {
+  await using room = await startTestProxy();
+  const again = startProxy({
+    forward: { host: "127.0.0.1", port: room.proxy.forwardPort },
+    connectors: room.source,
+    authenticator: room.access,
+    authorizer: room.access,
+    metrics: noMetrics,
+    clock: systemClock,
+    log: silentLog,
+  });
+  await expect(again).rejects.toThrow(/^Cannot listen on 127\.0\.0\.1:\d+: the address is in use by another process$/);
+});
