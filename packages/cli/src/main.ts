@@ -29,7 +29,9 @@ const say = (line: string) => void process.stdout.write(`${line}\n`);
 /** A thing to do that ends by itself. */
 function doOnce(work: (signal: AbortSignal) => Promise<void>): Running {
   const stopping = new AbortController();
-  const done = work(stopping.signal);
+  // The timers that work waits with keep no process alive, nor do idle connections; this does.
+  const alive = setInterval(() => {}, 60_000);
+  const done = work(stopping.signal).finally(() => clearInterval(alive));
   return {
     done,
     async stop() {
