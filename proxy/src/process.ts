@@ -8,6 +8,7 @@ import { createPrometheusMetrics } from "./prometheus-metrics.ts";
 import { type RunningProxy, startProxy } from "./proxy.ts";
 import { createReviewLimit } from "./review-limit.ts";
 import { type ServiceAccountKeys, startServiceAccountKeys } from "./service-account-keys.ts";
+import type { Timeouts } from "./timeouts.ts";
 import { createTokenReviewAuthenticator } from "./token-review.ts";
 
 export interface ProxyProcessOptions {
@@ -18,6 +19,8 @@ export interface ProxyProcessOptions {
   log: Log;
   /** Tests only: a target may be on this machine. */
   allowLoopbackTargets?: boolean;
+  /** Tests only: instead of the settings and defaults. */
+  timeouts?: Partial<Timeouts>;
 }
 
 export interface RunningProcess extends Running {
@@ -68,7 +71,7 @@ export async function startProxyProcess(options: ProxyProcessOptions): Promise<R
       metrics,
       clock,
       log,
-      timeouts: { drainWait: config.drainDelay, drainGrace: config.drainGrace },
+      timeouts: { drainWait: config.drainDelay, drainGrace: config.drainGrace, ...options.timeouts },
       limits: { connections: config.connections, connectionsPerAddress: config.connectionsPerAddress },
       ...(options.allowLoopbackTargets === undefined ? {} : { allowLoopbackTargets: options.allowLoopbackTargets }),
     });

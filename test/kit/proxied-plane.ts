@@ -7,6 +7,7 @@ import {
   systemClock,
   tunnelUrl,
 } from "@kube-connector/core";
+import type { Timeouts } from "@kube-connector/proxy";
 // oxlint-disable-next-line import/no-relative-packages -- the process is no part of the proxy's index
 import { type RunningProcess, startProxyProcess } from "../../proxy/src/process.ts";
 import { createTestCa } from "./certificates.ts";
@@ -19,7 +20,7 @@ import {
 } from "./control-plane.ts";
 import { openRaw, openSecure, type RawAnswer, type RawClient } from "./raw-client.ts";
 import { type DescribedParts, resolvedParts } from "./resolved.ts";
-import { startRawTarget } from "./servers.ts";
+import { type OnTargetConnection, startRawTarget } from "./servers.ts";
 
 // A real API server, a proxy process that works with it by a ServiceAccount with a proxy's rights, a target that echoes,
 // and clients that say what they like: for tests about who may come in.
@@ -30,6 +31,15 @@ const system = "kube-connector-proxy";
 export interface PodTokens {
   tunnel: Secret;
   request: Secret;
+}
+
+/** A connection inside the forward door, or how CONNECT was refused. */
+export type Entered = { client: RawClient } | { refused: RawAnswer };
+
+export interface ProxiedPlaneOptions {
+  /** What the target does; it echoes each head unless told. */
+  onConnection?: OnTargetConnection;
+  timeouts?: Partial<Timeouts>;
 }
 
 export interface ProxiedPlane {
@@ -43,6 +53,10 @@ export interface ProxiedPlane {
   renewToken(): Promise<void>;
   /** A new pod with its two tokens. */
   pod(namespace: string, name: string): Promise<PodTokens>;
+  /** The target that echoes, host:port. */
+  authority: string;
+  /** A connection through the forward door. */
+  open(tokens: PodTokens, connector?: string): Promise<Entered>;
   /** One request through the forward door on a connection of its own; a refused CONNECT is the answer too. */
   get(tokens: PodTokens, connector?: string): Promise<RawAnswer>;
   /** A connection through the reverse door, for requests one after the other. */
@@ -56,11 +70,11 @@ export interface ProxiedPlane {
   stop(): Promise<void>;
 }
 
-export async function startProxiedPlane(): Promise<ProxiedPlane> {
+export async function startProxiedPlane(options: ProxiedPlaneOptions = {}): Promise<ProxiedPlane> {
   const plane = await startControlPlane();
   const targetCa = await createTestCa("target");
   const connectorCa = await createTestCa("connectors");
-  const target = await startRawTarget(await targetCa.leaf(["127.0.0.1"]));
+  const target = await startRawTarget(await targetCa.leaf(["127.0.0.1"]), options.onConnection);
   await grantProxyRights(plane);
   const audience = "https://kubernetes.default.svc.cluster.local";
   const mint = () => requestToken(plane.admin, { namespace: system, serviceAccount: "proxy", audience });
@@ -84,6 +98,7 @@ export async function startProxiedPlane(): Promise<ProxiedPlane> {
     clock: systemClock,
     log: silentLog,
     allowLoopbackTargets: true,
+    timeouts: options.timeouts ?? {},
   });
   const address = `https://127.0.0.1:${target.port}`;
   const ca = connectorCa.certificate;
@@ -94,9 +109,23 @@ export async function startProxiedPlane(): Promise<ProxiedPlane> {
     return client;
   };
   const read = async (path: string) => (await fetch(`http://127.0.0.1:${proxy.privatePort}${path}`)).text();
+  const authority = `127.0.0.1:${target.port}`;
+  async function enter(tokens: PodTokens, connector = "team-a/prod"): Promise<Entered> {
+    const tunnel = keep(await openRaw(proxy.forwardPort));
+    const basic = Buffer.from(`${connector}:${tokens.tunnel.reveal()}`).toString("base64");
+    tunnel.send(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\nProxy-Authorization: Basic ${basic}\r\n\r\n`);
+    const head = await tunnel.until("\r\n\r\n");
+    if (!head.startsWith("HTTP/1.1 200 ")) {
+      tunnel.socket.destroy();
+      return { refused: { status: Number(head.slice(9, 12)), head, body: "" } };
+    }
+    tunnel.socket.removeAllListeners("data");
+    return { client: keep(await openSecure({ socket: tunnel.socket }, { ca })) };
+  }
   return {
     plane,
     proxy,
+    authority,
     read,
     async renewToken() {
       own = await mint();
@@ -135,22 +164,13 @@ export async function startProxiedPlane(): Promise<ProxiedPlane> {
       if (tunnel === undefined || request === undefined) throw new Error("no token");
       return { tunnel, request };
     },
-    async get(tokens, connector = "team-a/prod") {
-      const tunnel = keep(await openRaw(proxy.forwardPort));
-      try {
-        const authority = `127.0.0.1:${target.port}`;
-        const basic = Buffer.from(`${connector}:${tokens.tunnel.reveal()}`).toString("base64");
-        tunnel.send(
-          `CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\nProxy-Authorization: Basic ${basic}\r\n\r\n`,
-        );
-        const head = await tunnel.until("\r\n\r\n");
-        if (!head.startsWith("HTTP/1.1 200 ")) return { status: Number(head.slice(9, 12)), head, body: "" };
-        tunnel.socket.removeAllListeners("data");
-        const secure = keep(await openSecure({ socket: tunnel.socket }, { ca }));
-        return await secure.ask(requestText(authority, tokens.request));
-      } finally {
-        tunnel.socket.destroy();
-      }
+    open: enter,
+    async get(tokens, connector) {
+      const entered = await enter(tokens, connector);
+      if ("refused" in entered) return entered.refused;
+      const answer = await entered.client.ask(requestText(authority, tokens.request));
+      entered.client.socket.destroy();
+      return answer;
     },
     async direct(connector = "team-a/prod") {
       const [namespace, name] = connector.split("/");
