@@ -14,6 +14,7 @@ export interface ServedConnectors extends Omit<ConnectorSource, "done" | "stop">
 
 export function createServedConnectors(log: Log): ServedConnectors {
   const byPlace = new Map<string, ConnectorVersion>();
+  const placesOf = new Map<string, Set<string>>();
   const served = new Map<string, ConnectorVersion>();
   const listeners = new Set<(change: ConnectorChange) => void>();
   let isSynced = false;
@@ -24,9 +25,21 @@ export function createServedConnectors(log: Log): ServedConnectors {
 
   /** The one version for that key. Two places that name the same connector contradict each other: none is served. */
   function versionFor(key: string): ConnectorVersion | undefined {
-    const found = [...byPlace.values()].filter((version) => keyOf(version.connector) === key);
-    if (found.length > 1) log.error("Two places name the same connector, so it is not served", { key });
-    return found.length === 1 ? found[0] : undefined;
+    const [place, ...others] = placesOf.get(key) ?? [];
+    if (others.length > 0) log.error("Two places name the same connector, so it is not served", { key });
+    return place === undefined || others.length > 0 ? undefined : byPlace.get(place);
+  }
+
+  function setPlace(place: string, version: ConnectorVersion | undefined): void {
+    const before = byPlace.get(place);
+    if (before !== undefined) placesOf.get(keyOf(before.connector))?.delete(place);
+    if (version === undefined) {
+      byPlace.delete(place);
+      return;
+    }
+    byPlace.set(place, version);
+    const key = keyOf(version.connector);
+    placesOf.set(key, (placesOf.get(key) ?? new Set()).add(place));
   }
 
   function judge(key: string): void {
@@ -49,10 +62,12 @@ export function createServedConnectors(log: Log): ServedConnectors {
   return {
     put(place, version) {
       const before = byPlace.get(place);
-      if (version === undefined) byPlace.delete(place);
-      else byPlace.set(place, version);
+      setPlace(place, version);
       const keys = new Set([before, version].flatMap((one) => (one === undefined ? [] : [keyOf(one.connector)])));
-      for (const key of keys) judge(key);
+      for (const key of keys) {
+        judge(key);
+        if (placesOf.get(key)?.size === 0) placesOf.delete(key);
+      }
     },
     places: () => [...byPlace.keys()],
     announceSynced() {
