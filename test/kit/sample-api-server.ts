@@ -67,6 +67,11 @@ export async function startSampleApiServer(options: SampleApiServerOptions): Pro
       response.writeHead(200, { "content-type": "text/plain" }).end("ok");
       return;
     }
+    if (pathname === "/openapi/v2") {
+      // kubectl before 1.29 asks for it before it applies, and goes on with an empty one.
+      response.writeHead(200, { "content-type": "application/com.github.proto-openapi.spec.v2.v1.0+protobuf" }).end();
+      return;
+    }
     const found = request.method === "GET" ? discover(pathname) : undefined;
     if (found !== undefined) {
       answerJson(response, 200, found);
