@@ -6,7 +6,9 @@ import { readdir, readFile, stat, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openApiServer, readKubeconfig, Secret } from "@kube-connector/core";
 import { expect, onTestFinished, test } from "vitest";
+import { parse } from "yaml";
 import { connectorYaml, secretYaml } from "../kit/connector-files.ts";
+import { startSampleApiServer } from "../kit/sample-api-server.ts";
 import { canaryToken, createScene, createServing, until } from "../kit/standalone.ts";
 
 test("kubectl gets, describes, creates, applies and deletes through the proxy", async () => {
@@ -166,4 +168,38 @@ test("a kubeconfig of another run opens nothing, and kubectl says what to do", a
   const { status, output } = await launch(["get", "pods"], undefined, stale).done;
   expect(status).not.toBe(0);
   expect(output).toContain("is of another run");
+});
+
+test("several connectors are served beside each other, from JSON too, and a kubeconfig opens only its own", async () => {
+  const scene = await createScene();
+  const other = await startSampleApiServer({ token: new Secret("stored-other") });
+  onTestFinished(() => other.stop());
+  const objects = [connectorYaml("second", other), secretYaml("second", new Secret("stored-other"))].map((text) => {
+    return parse(text) as { stringData?: object; data?: object };
+  });
+  const encoded = { token: Buffer.from("stored-other\n").toString("base64") };
+  const items = objects.map(({ stringData, ...rest }) =>
+    stringData === undefined ? rest : { ...rest, data: encoded },
+  );
+  const list = { apiVersion: "v1", kind: "List", items };
+  await writeFile(join(scene.directory, "second.json"), JSON.stringify(list));
+  const { standalone, kubeconfig, launch } = await createServing(scene);
+  expect(standalone.output()).toContain("Serving 2 connectors");
+  const second = kubeconfig.replace("team-a.prod", "default.second");
+  const get = (file: string) => launch(["get", "pods"], undefined, file).done;
+  for (const file of [kubeconfig, `${kubeconfig}-direct`, second, `${second}-direct`]) {
+    const before = [scene.target.requests.length, other.requests.length];
+    expect(await get(file), file).toMatchObject({ status: 0 });
+    const reached = [scene.target.requests.length, other.requests.length].map((count, at) => count > (before[at] ?? 0));
+    expect(reached, file).toEqual(file.includes("prod") ? [true, false] : [false, true]);
+  }
+  const [mine, theirs] = [await readFile(`${kubeconfig}-direct`, "utf8"), await readFile(`${second}-direct`, "utf8")];
+  const tokenLine = /^ {4}token: .*$/m;
+  const mixed = join(scene.directory, "mixed");
+  await writeFile(mixed, theirs.replace(tokenLine, tokenLine.exec(mine)?.[0] ?? ""));
+  const before = other.requests.length;
+  const { status, output } = await get(mixed);
+  expect(status).not.toBe(0);
+  expect(output).toContain("may not use default/second; use the kubeconfig of default/second");
+  expect(other.requests.length).toBe(before);
 });
