@@ -26,13 +26,21 @@ const statuses: Readonly<Record<number, { code: FaultCode; reason: string; phras
 /** Seconds after which a client may ask again when something of ours does not answer; client-go waits and does. */
 const retryAfterSeconds = 3;
 
+/** Most characters of a sentence. */
+const sentenceLimit = 1000;
+
 /** A Fault that knows the HTTP status it is answered with. */
 export class Refusal extends Fault {
   /** A key of the table above. */
   readonly http: number;
 
   constructor(http: number, message: string, cause?: unknown) {
-    super(statuses[http]?.code ?? "internal", message, cause);
+    // A sentence may quote what the client sent.
+    super(
+      statuses[http]?.code ?? "internal",
+      message.length > sentenceLimit ? `${message.slice(0, sentenceLimit)}...` : message,
+      cause,
+    );
     this.http = statuses[http] === undefined ? 500 : http;
   }
 }
@@ -95,10 +103,7 @@ function statusBody(refusal: Refusal): string {
 
 /** For a header or a reason phrase: line breaks become spaces, what is not visible ASCII a question mark. */
 function oneAsciiLine(text: string): string {
-  return text
-    .slice(0, 1000)
-    .replaceAll(/\s+/g, " ")
-    .replaceAll(/[^\x20-\x7e]/g, "?");
+  return text.replaceAll(/\s+/g, " ").replaceAll(/[^\x20-\x7e]/g, "?");
 }
 
 /** As `oneAsciiLine`, for the inside of a quoted-string (RFC 9110, 5.6.4). */

@@ -28,6 +28,9 @@ export interface DialOptions {
   signal: AbortSignal;
 }
 
+/** Addresses of one name that are tried. */
+const addressLimit = 4;
+
 /** The plan for a connector. Making it costs a TLS context, so it is kept per address and CA. */
 export function planDial(connector: ResolvedConnector): DialPlan {
   const { target, tls: settings } = connector;
@@ -83,7 +86,10 @@ async function allowedAddresses(plan: DialPlan, options: DialOptions): Promise<s
   } catch (error) {
     throw unreachable(plan, error);
   }
-  const allowed = found.map(({ address }) => address).filter((ip) => mayDial(ip, { loopback: options.allowLoopback }));
+  const allowed = found
+    .map(({ address }) => address)
+    .filter((ip) => mayDial(ip, { loopback: options.allowLoopback }))
+    .slice(0, addressLimit);
   if (allowed.length > 0) return allowed;
   throw new Refusal(
     502,

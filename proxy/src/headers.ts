@@ -79,7 +79,7 @@ export function upstreamHeaderLines(head: RequestHead, injected: Injected): stri
   let lines = `Host: ${injected.host}\r\nAuthorization: Bearer ${injected.token}\r\n`;
   for (const header of head.headers) {
     if (header.lower === "host" || isDroppedFromRequest(header.lower)) continue;
-    if (head.connection.length > 0 && head.connection.includes(header.lower)) continue;
+    if (head.connection.has(header.lower)) continue;
     const value = header.lower === "sec-websocket-protocol" ? withoutBearer(header.value) : header.value;
     if (value !== undefined) lines += `${header.name}: ${value}\r\n`;
   }
@@ -91,14 +91,15 @@ export function upstreamHeaderLines(head: RequestHead, injected: Injected): stri
 }
 
 function refuseImpersonation(head: RequestHead): void {
-  const named = head.headers.find(({ lower }) => isImpersonation(lower))?.name ?? head.connection.find(isImpersonation);
+  const named =
+    head.headers.find(({ lower }) => isImpersonation(lower))?.name ?? [...head.connection].find(isImpersonation);
   if (named !== undefined) {
     throw new Refusal(
       403,
       `The header ${named} is refused: impersonation does not pass a connector. Leave --as, --as-group and --as-uid out`,
     );
   }
-  const framing = head.connection.find((name) => framingNames.has(name));
+  const framing = [...framingNames].find((name) => head.connection.has(name));
   if (framing !== undefined) throw new Refusal(400, `Connection may not name ${framing}`);
 }
 
@@ -119,7 +120,7 @@ export function clientHeaderLines(head: ResponseHead): string {
   let lines = "";
   for (const { name, lower, value } of head.headers) {
     if (isDroppedFromResponse(lower)) continue;
-    if (head.connection.length > 0 && head.connection.includes(lower) && !framingNames.has(lower)) continue;
+    if (head.connection.has(lower) && !framingNames.has(lower)) continue;
     if (noFraming && framingNames.has(lower)) continue;
     lines += `${name}: ${value}\r\n`;
   }

@@ -85,7 +85,7 @@ export class Tunnel {
       const how = "use the kubeconfig of the mounted volume as it is";
       throw new Refusal(405, `This port is a forward proxy and takes only CONNECT; ${how}`);
     }
-    if (this.#with.isDraining() && this.#tries > 0) throw new Refusal(503, "The proxy is stopping; connect again");
+    if (this.#with.isDraining()) throw new Refusal(503, "The proxy is stopping; connect again");
     const { key, token } = credentials(head);
     if (!this.#with.connectors.isSynced())
       throw new Refusal(503, "The proxy has not read its connectors yet; try again");

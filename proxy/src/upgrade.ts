@@ -8,7 +8,7 @@ import type { RequestHead, ResponseHead } from "./http1/head.ts";
  * (h2c first of all): such a request loses its Upgrade header and goes on as a plain one.
  */
 export function wantedUpgrade(head: RequestHead): string | undefined {
-  if (!head.connection.includes("upgrade")) return undefined;
+  if (!head.connection.has("upgrade")) return undefined;
   const lines = head.headers.filter(({ lower }) => lower === "upgrade");
   const protocol = lines.length === 1 ? lines[0]?.value : undefined;
   if (protocol === undefined) return undefined;
@@ -20,9 +20,7 @@ export function wantedUpgrade(head: RequestHead): string | undefined {
 export function isSwitchTo(head: ResponseHead, protocol: string): boolean {
   const lines = head.headers.filter(({ lower }) => lower === "upgrade");
   return (
-    head.connection.includes("upgrade") &&
-    lines.length === 1 &&
-    lines[0]?.value.toLowerCase() === protocol.toLowerCase()
+    head.connection.has("upgrade") && lines.length === 1 && lines[0]?.value.toLowerCase() === protocol.toLowerCase()
   );
 }
 

@@ -271,7 +271,7 @@ export class Exchange implements UpstreamUser {
     this.status = head.status;
     // After a refused upgrade or half a body nobody can be sure of what the two sides take the next bytes for.
     const unsure = head.body === "eof" || !this.requestBody.done || this.#request.upgrade !== undefined;
-    const keep = !unsure && !head.old && !head.connection.includes("close");
+    const keep = !unsure && !head.old && !head.connection.has("close");
     const close = unsure || this.#client.mustClose();
     this.#state = { name: "answering", upstream: state.upstream, keep, close };
     this.#passBody(rest, 0, headText(head, close ? "Connection: close\r\n" : ""));

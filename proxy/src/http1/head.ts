@@ -21,7 +21,7 @@ interface Framing {
   /** Bytes, for `length`; else 0. */
   length: number;
   /** The items of all Connection lines, in lower case. */
-  connection: readonly string[];
+  connection: ReadonlySet<string>;
 }
 
 export interface RequestHead extends Framing {
@@ -106,7 +106,7 @@ interface Fields {
   /** -1 without a Content-Length. */
   length: number;
   chunked: boolean;
-  connection: string[];
+  connection: Set<string>;
   host: string;
   hosts: number;
   expect: string | undefined;
@@ -117,7 +117,7 @@ function parseFields(lines: readonly string[]): Fields {
     headers: [],
     length: -1,
     chunked: false,
-    connection: [],
+    connection: new Set(),
     host: "",
     hosts: 0,
     expect: undefined,
@@ -144,7 +144,7 @@ function noteField(fields: Fields, { lower, value }: Header): void {
       fields.chunked = true;
       break;
     case "connection":
-      for (const item of parseList(value)) fields.connection.push(item.toLowerCase());
+      for (const item of parseList(value)) fields.connection.add(item.toLowerCase());
       break;
     case "host":
       fields.host = value;

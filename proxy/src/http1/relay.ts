@@ -206,7 +206,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     if (state.name !== "exchanging") return;
     const { status, bytesIn, bytesOut } = state.exchange;
     this.#report(state.request, { status, bytesIn, bytesOut });
-    if (close) this.#close();
+    if (close || this.#with.isDraining()) this.#close();
     else this.#nextRequest();
   }
 

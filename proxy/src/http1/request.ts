@@ -34,7 +34,7 @@ export interface RequestInHand {
 
 export function requestInHand(head: RequestHead, now: number): RequestInHand {
   const upgrade = wantedUpgrade(head);
-  const wantsClose = head.connection.includes("close");
+  const wantsClose = head.connection.has("close");
   return {
     method: head.method,
     path: head.target.split("?", 1)[0] ?? "",
