@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { access, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type ApiServer,
@@ -68,19 +68,18 @@ export async function startDriver(options: DriverOptions): Promise<DriverRunning
       observer: createObserver(log, metrics, config.logLevel === "debug"),
     });
     running.push(server, startRepair({ driverName, mounts, volumes, clock, log }));
+    const registry = join(kubeletRoot, "plugins_registry", `${driverName}-reg.sock`);
     const registration =
       config.registration === "sidecar"
         ? undefined
-        : await startRegistration({
-            socket: join(kubeletRoot, "plugins_registry", `${driverName}-reg.sock`),
-            driverName,
-            endpoint: socket,
-            log,
-          });
+        : await startRegistration({ socket: registry, driverName, endpoint: socket, log });
     const privatePort = await startPrivatePort({
       listen: config.privateAddress,
       log,
-      live: () => probe(socket),
+      live: async () => {
+        const lost = registration === undefined ? undefined : await access(registry).catch(() => `${registry} is gone`);
+        return lost ?? (await probe(socket));
+      },
       ready: async () => {
         if (!connectors.isSynced()) return "the Connectors have not been read from the API server yet";
         return registration?.isRegistered() === false ? "the kubelet has not registered the driver yet" : undefined;

@@ -1,7 +1,24 @@
 import { randomBytes } from "node:crypto";
-import { lstat, mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from "node:fs/promises";
+import {
+  closeSync,
+  fchmodSync,
+  fchownSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { Secret } from "@kube-connector/core";
+
+// All calls are synchronous: the folder is a tmpfs, so each takes microseconds and none can hang, while a turn through
+// the thread pool for each of some forty would be most of the time that a publish takes.
 
 /** The link that always points to a whole set of files, as in the kubelet's own volumes. */
 export const dataLink = "..data";
@@ -15,60 +32,57 @@ export interface FileOwner {
  * Puts a set of files into a folder at once: they are written into a fresh folder, and one rename of a link shows them
  * all. A reader sees the old set or the new one, whatever kills us. Answers whether anything had to be written.
  */
-export async function writeFiles(
-  folder: string,
-  files: ReadonlyMap<string, Secret>,
-  owner: FileOwner,
-): Promise<boolean> {
-  const old = await readlink(join(folder, dataLink)).catch(() => undefined);
+export function writeFiles(folder: string, files: ReadonlyMap<string, Secret>, owner: FileOwner): boolean {
+  const old = linkOf(join(folder, dataLink));
   const mode = owner.group === undefined ? 0o644 : 0o440;
   const gid = owner.group ?? process.getgid?.() ?? 0;
-  if (old !== undefined && (await isSame(join(folder, old), { files, mode, gid })) && (await hasLinks(folder, files))) {
-    return false;
-  }
+  if (old !== undefined && isSame(join(folder, old), { files, mode, gid }) && hasLinks(folder, files)) return false;
   const fresh = `..${randomBytes(8).toString("hex")}`;
-  await mkdir(join(folder, fresh), { mode: 0o755 });
-  for (const [name, content] of files) await writeOne(join(folder, fresh, name), content, { mode, gid });
+  mkdirSync(join(folder, fresh), { mode: 0o755 });
+  for (const [name, content] of files) writeOne(join(folder, fresh, name), content, { mode, gid });
   // Links come before what they point to, so that a folder with ..data in it is always whole.
-  for (const name of files.keys()) await linkOnce(folder, name);
+  for (const name of files.keys()) linkOnce(folder, name);
   const next = join(folder, `${dataLink}_tmp`);
-  await rm(next, { force: true });
-  await symlink(fresh, next);
-  await rename(next, join(folder, dataLink));
-  await removeOthers(folder, fresh, files);
+  rmSync(next, { force: true });
+  symlinkSync(fresh, next);
+  renameSync(next, join(folder, dataLink));
+  removeOthers(folder, fresh, files);
   return true;
 }
 
 /** Whether the folder has a whole set of files. */
-export async function hasFiles(folder: string): Promise<boolean> {
-  return await lstat(join(folder, dataLink)).then(
-    (found) => found.isSymbolicLink(),
-    () => false,
-  );
+export function hasFiles(folder: string): boolean {
+  return linkOf(join(folder, dataLink)) !== undefined;
 }
 
-async function writeOne(path: string, content: Secret, as: { mode: number; gid: number }): Promise<void> {
-  const file = await open(path, "wx", 0o600);
+/** Where a link points to; undefined for what is no link. */
+function linkOf(path: string): string | undefined {
   try {
-    await file.writeFile(content.reveal());
-    await file.chown(process.getuid?.() ?? 0, as.gid);
-    await file.chmod(as.mode);
-  } finally {
-    await file.close();
+    return readlinkSync(path);
+  } catch {
+    return undefined;
   }
 }
 
-async function isSame(
-  folder: string,
-  wanted: { files: ReadonlyMap<string, Secret>; mode: number; gid: number },
-): Promise<boolean> {
+function writeOne(path: string, content: Secret, as: { mode: number; gid: number }): void {
+  const file = openSync(path, "wx", 0o600);
   try {
-    if ((await readdir(folder)).length !== wanted.files.size) return false;
+    writeFileSync(file, content.reveal());
+    fchownSync(file, process.getuid?.() ?? 0, as.gid);
+    fchmodSync(file, as.mode);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function isSame(folder: string, wanted: { files: ReadonlyMap<string, Secret>; mode: number; gid: number }): boolean {
+  try {
+    if (readdirSync(folder).length !== wanted.files.size) return false;
     for (const [name, content] of wanted.files) {
       const path = join(folder, name);
-      const found = await lstat(path);
+      const found = lstatSync(path);
       if (!found.isFile() || (found.mode & 0o777) !== wanted.mode || found.gid !== wanted.gid) return false;
-      if ((await readFile(path, "utf8")) !== content.reveal()) return false;
+      if (readFileSync(path, "utf8") !== content.reveal()) return false;
     }
     return true;
   } catch {
@@ -78,24 +92,21 @@ async function isSame(
 
 const linkTo = (name: string) => `${dataLink}/${name}`;
 
-async function hasLinks(folder: string, files: ReadonlyMap<string, Secret>): Promise<boolean> {
-  for (const name of files.keys()) {
-    if ((await readlink(join(folder, name)).catch(() => undefined)) !== linkTo(name)) return false;
-  }
-  return true;
+function hasLinks(folder: string, files: ReadonlyMap<string, Secret>): boolean {
+  return [...files.keys()].every((name) => linkOf(join(folder, name)) === linkTo(name));
 }
 
-async function linkOnce(folder: string, name: string): Promise<void> {
+function linkOnce(folder: string, name: string): void {
   const path = join(folder, name);
-  if ((await readlink(path).catch(() => undefined)) === linkTo(name)) return;
-  await rm(path, { force: true, recursive: true });
-  await symlink(linkTo(name), path);
+  if (linkOf(path) === linkTo(name)) return;
+  rmSync(path, { force: true, recursive: true });
+  symlinkSync(linkTo(name), path);
 }
 
 /** Takes away what an earlier set, or a write that was killed, has left. */
-async function removeOthers(folder: string, fresh: string, files: ReadonlyMap<string, Secret>): Promise<void> {
-  for (const name of await readdir(folder)) {
+function removeOthers(folder: string, fresh: string, files: ReadonlyMap<string, Secret>): void {
+  for (const name of readdirSync(folder)) {
     if (name === dataLink || name === fresh || files.has(name)) continue;
-    await rm(join(folder, name), { force: true, recursive: true });
+    rmSync(join(folder, name), { force: true, recursive: true });
   }
 }

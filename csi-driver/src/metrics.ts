@@ -60,11 +60,11 @@ export function createMetrics(our: {
       },
     });
   gauge("volumes", "Volumes of ours that are mounted.", async () => {
-    const entries = await our.mounts.list();
+    const entries = our.mounts.list();
     return new Set(entries.filter((entry) => volumeOf(entry, our.driverName)).map((entry) => entry.path)).size;
   });
   gauge("stacked_mounts", "Paths where one of our mounts lies on another; should be 0.", async () => {
-    return stackedPaths(await our.mounts.list(), our.driverName).length;
+    return stackedPaths(our.mounts.list(), our.driverName).length;
   });
   gauge(
     "oldest_token_expiry_seconds",

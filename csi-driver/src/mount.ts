@@ -1,12 +1,13 @@
 import { execFile } from "node:child_process";
-import { access, constants, mkdir, readFile, rmdir } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { access, constants, mkdir, rmdir } from "node:fs/promises";
 import { Fault, type Log } from "@kube-connector/core";
 import { type MountEntry, parseMountinfo } from "./mountinfo.ts";
 
 /** Mounts and unmounts, by the machine's own programs: no native code in a privileged process. */
 export interface Mounts {
   /** All mounts of this mount namespace, in order. */
-  list(): Promise<MountEntry[]>;
+  list(): MountEntry[];
   /** Mounts a fresh tmpfs of 1 MiB. `context` is a whole option, `context=...`. */
   mountTmpfs(path: string, source: string, context?: string): Promise<void>;
   /** Takes the topmost mount away; lazily: from the tree now, for good when nobody uses it any more. */
@@ -45,7 +46,8 @@ export async function createMounts(options: { folder: string; log: Log }): Promi
   await rmdir(probe);
 
   return {
-    list: async () => parseMountinfo(await readFile("/proc/self/mountinfo", "utf8")),
+    // The kernel writes it as it is read, so there is nothing to wait for.
+    list: () => parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8")),
     mountTmpfs: (path, source, context) =>
       mount(path, source, tmpfsOptions + swap + (context === undefined ? "" : `,${context}`)),
     unmount,

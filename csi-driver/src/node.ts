@@ -88,18 +88,18 @@ async function findTarget(place: Place, kubeletRoot: string): Promise<string | u
 
 /** Takes all mounts at a path and its folder away; false when there was nothing. */
 export async function removeVolume(target: string, our: Pick<NodeOptions, "mounts">): Promise<boolean> {
-  const count = async () => (await our.mounts.list()).filter((entry) => entry.path === target).length;
-  const before = await count();
+  const count = () => our.mounts.list().filter((entry) => entry.path === target).length;
+  const before = count();
   for (let left = before; left > 0; ) {
     const failed = await our.mounts.unmount(target, false).then(
       () => undefined,
       (error: unknown) => error,
     );
-    let now = await count();
+    let now = count();
     if (now >= left) {
       // Busy, or umount does not answer: out of the tree at once, and gone when its last user is.
       await our.mounts.unmount(target, true).catch(() => undefined);
-      now = await count();
+      now = count();
     }
     if (now >= left) throw new Fault("internal", `Cannot unmount ${target}; see the driver's log`, failed);
     left = now;
@@ -123,7 +123,7 @@ async function readUsage(volumeId: string, path: string, our: NodeOptions) {
   }
   const target = await findTarget(place, our.kubeletRoot).catch(() => undefined);
   if (target === undefined) throw unknown();
-  const state = await lookAt(target, sourceOf(our.driverName, place.volumeId), our.mounts);
+  const state = lookAt(target, sourceOf(our.driverName, place.volumeId), our.mounts);
   if (state !== "good") throw unknown();
   const found = await statfs(target, { bigint: true }).catch((error: unknown) => {
     throw new Fault("internal", `Cannot read the usage of ${target}`, error);

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import { lstat, mkdir, readdir, rmdir } from "node:fs/promises";
-import { Fault, type Log } from "@kube-connector/core";
+import { Fault, type Log, type Secret } from "@kube-connector/core";
 import type { Authorize } from "./authorize.ts";
 import type { Connectors, KnownConnector, UsableConnector } from "./connectors.ts";
 import { renderContent } from "./content.ts";
@@ -29,11 +29,11 @@ export interface PublishCollaborators {
 export type TargetState = "none" | "good" | "half" | "foreign";
 
 /** Reads what is at a target from the mounts. */
-export async function lookAt(target: string, source: string, mounts: Mounts): Promise<TargetState> {
-  const top = (await mounts.list()).findLast((entry) => entry.path === target);
+export function lookAt(target: string, source: string, mounts: Mounts): TargetState {
+  const top = mounts.list().findLast((entry) => entry.path === target);
   if (top === undefined) return "none";
   if (top.fsType !== "tmpfs" || top.source !== source) return "foreign";
-  return (await hasFiles(target)) ? "good" : "half";
+  return hasFiles(target) ? "good" : "half";
 }
 
 /**
@@ -49,12 +49,12 @@ export async function publish(
 ): Promise<void> {
   const { place, target } = at;
   const source = sourceOf(our.driverName, place.volumeId);
-  let state = await lookAt(target, source, our.mounts);
+  let state = lookAt(target, source, our.mounts);
   try {
     if (state === "half") {
       our.log.warn("A first publish that was cut off is started over", { volume: place.volumeId });
       await our.mounts.unmount(target, false);
-      state = await lookAt(target, source, our.mounts);
+      state = lookAt(target, source, our.mounts);
     }
     await prepare(request, { place, target, state }, call, our);
   } catch (error) {
@@ -97,17 +97,23 @@ async function prepare(
     await our.mounts.mountTmpfs(target, sourceOf(our.driverName, place.volumeId), wanted.context);
     call.did = true;
   }
-  const written = await writeFiles(target, content, { group: wanted.group }).catch((error: unknown) => {
-    throw new Fault("internal", "Cannot write the volume's files; see the driver's log", error);
-  });
-  if (!(await hasFiles(target))) throw new Fault("internal", "The volume's files are not there after writing");
+  const written = write(target, content, wanted.group);
   call.did ||= written;
+  if (!hasFiles(target)) throw new Fault("internal", "The volume's files are not there after writing");
   our.volumes.set(place.volumeId, {
     target,
     digest: digestOf(target, wanted, tokens, connector),
     connectorUid: connector.uid,
     expiresAt: tokens.expiresAt,
   });
+}
+
+function write(target: string, content: Map<string, Secret>, group: number | undefined): boolean {
+  try {
+    return writeFiles(target, content, { group });
+  } catch (error) {
+    throw new Fault("internal", "Cannot write the volume's files; see the driver's log", error);
+  }
 }
 
 /** The digest of all that the files are made of: the same one means nothing to do. */
@@ -164,7 +170,7 @@ async function makeMountPoint(target: string): Promise<void> {
 /** Leaves nothing of a first publish that failed; what cannot be undone is logged, the first error goes to the kubelet. */
 async function undo(target: string, source: string, our: PublishCollaborators): Promise<void> {
   try {
-    const state = await lookAt(target, source, our.mounts);
+    const state = lookAt(target, source, our.mounts);
     if (state === "foreign") return;
     if (state !== "none") await our.mounts.unmount(target, false).catch(() => our.mounts.unmount(target, true));
     await rmdir(target);

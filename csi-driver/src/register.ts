@@ -45,9 +45,12 @@ export async function startRegistration(options: {
       }),
     ],
   });
+  const done = Promise.race([server.done, refused]);
+  // Whoever started us looks at it soon; until then a refusal is no unhandled one.
+  done.catch(() => undefined);
   return {
     isRegistered: () => registered,
-    done: Promise.race([server.done, refused]),
+    done,
     stop: () => server.stop(),
   };
 }

@@ -49,7 +49,7 @@ export function startRepair(options: RepairOptions): Running {
 
 async function ours(options: RepairOptions): Promise<Map<string, string>> {
   const found = new Map<string, string>();
-  for (const entry of await options.mounts.list()) {
+  for (const entry of options.mounts.list()) {
     const volumeId = volumeOf(entry, options.driverName);
     if (volumeId !== undefined) found.set(entry.path, volumeId);
   }

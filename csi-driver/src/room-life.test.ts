@@ -4,7 +4,7 @@
 // Mounting needs root. Without it these tests are named and skipped; under CI=true they fail.
 
 import { execFileSync } from "node:child_process";
-import { open, readdir, readlink, stat, writeFile } from "node:fs/promises";
+import { open, readdir, readlink, rename, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { testConnector } from "../../test/kit/csi-api.ts";
@@ -74,6 +74,9 @@ describe.skipIf(cannotMount)("the process (needs root, to mount)", () => {
     expect(await kubelet.register()).toEqual({ name: "connectors-csi", endpoint: kubelet.socket, nodeId: "node-1" });
     expect((await get("/readyz")).status).toBe(200);
     expect((await get("/livez")).status).toBe(200);
+    await rename(`${kubelet.root}/plugins_registry/connectors-csi-reg.sock`, `${kubelet.root}/away`);
+    expect((await get("/livez")).status).toBe(503);
+    await rename(`${kubelet.root}/away`, `${kubelet.root}/plugins_registry/connectors-csi-reg.sock`);
     await driver.stop();
     expect(await readdir(`${kubelet.root}/plugins_registry`)).toEqual([]);
     expect(await readdir(`${kubelet.root}/plugins/connectors-csi`)).toEqual([]);
