@@ -22,8 +22,14 @@ const limit = 10_000;
  * Finds mount and umount, and tries them in `folder`: so a driver without the right to mount ends at its start with a
  * sentence, and `noswap` (Linux 6.4) is used where the kernel has it.
  */
-export async function createMounts(options: { folder: string; log: Log }): Promise<Mounts> {
-  const programs = { mount: await findProgram("mount"), umount: await findProgram("umount") };
+export async function createMounts(options: {
+  folder: string;
+  log: Log;
+  /** Where to look for the programs; the usual places unless told. */
+  programs?: readonly string[];
+}): Promise<Mounts> {
+  const { programs: places = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"] } = options;
+  const programs = { mount: await findProgram("mount", places), umount: await findProgram("umount", places) };
   const turn = createTurns(atOnce);
   const mount = (path: string, source: string, mountOptions: string) =>
     turn(() => run(programs.mount, ["-t", "tmpfs", "-o", mountOptions, source, path]));
@@ -54,8 +60,8 @@ export async function createMounts(options: { folder: string; log: Log }): Promi
   };
 }
 
-async function findProgram(name: string): Promise<string> {
-  const places = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"].map((folder) => `${folder}/${name}`);
+async function findProgram(name: string, folders: readonly string[]): Promise<string> {
+  const places = folders.map((folder) => `${folder}/${name}`);
   for (const place of places) {
     const found = await access(place, constants.X_OK).then(
       () => true,
