@@ -115,3 +115,22 @@ test("help and version answer without reading anything", async () => {
   });
   expect((await scene.run("version").done).output).toMatch(/^kube-connector \d+\.\d+\.\d+ \(Node v\d+/);
 });
+
+test("a terminal that is closed ends it like Ctrl-C, a pipe whose reader is gone does not", async () => {
+  const scene = await createScene();
+  const { standalone, kubeconfig, kube } = await createServing(scene);
+  standalone.child.stdout?.destroy();
+  await writeFile(join(scene.directory, "more.yaml"), "kind: A\n  broken: [\n");
+  await writeFile(join(scene.directory, "more.yaml"), secretYaml("more", new Secret("stored-more")));
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  expect(await kube("get", "pods")).toMatchObject({ status: 0 });
+  standalone.child.kill("SIGHUP");
+  expect(await standalone.done).toMatchObject({ status: 0 });
+  expect(existsSync(kubeconfig)).toBe(false);
+});
+
+test("a path that a shell would take apart is printed in quotes", async () => {
+  const scene = await createScene();
+  const { standalone } = await createServing(scene, "--output", join(scene.temporary, "it's here"));
+  expect(standalone.output()).toContain(`export KUBECONFIG='${scene.temporary}/it'\\''s here/team-a.prod.kubeconfig'`);
+});

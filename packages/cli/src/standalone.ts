@@ -9,7 +9,7 @@ import { startGivenSource } from "./standalone/source.ts";
 import { takeOver } from "./standalone/take-over.ts";
 import { sayTargets } from "./standalone/targets.ts";
 import { createWriter, type Writer } from "./standalone/writer.ts";
-import type { Say } from "./terminal.ts";
+import { quoted, type Say } from "./terminal.ts";
 
 export interface StandaloneOptions {
   /** Holds the Connector and Secret files. */
@@ -94,7 +94,7 @@ function announce(reading: Reading, writer: Writer, { say, directory }: Standalo
   say(`Serving ${count === 1 ? "one connector" : `${count} connectors`} from ${directory}`);
   for (const [key, { connector }] of reading.connectors) {
     say(`\n  ${key} -> ${connector.target.url}`);
-    say(`    export KUBECONFIG=${writer.pathsOf(key).kubeconfig}`);
+    say(`    export KUBECONFIG=${quoted(writer.pathsOf(key).kubeconfig)}`);
     say("    kubectl get pods");
   }
   say("");

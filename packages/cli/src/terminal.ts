@@ -27,3 +27,8 @@ export function createTextLog(
     with: (more) => createTextLog(level, write, describe, { ...fields, ...more }),
   };
 }
+
+/** A path as a shell takes it. */
+export function quoted(path: string): string {
+  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", String.raw`'\''`)}'`;
+}

@@ -37,12 +37,13 @@ async function listFiles(directory: string): Promise<string[]> {
 export interface FollowOptions {
   clock: Clock;
   log: Log;
-  /** Called after each change, never twice at a time. */
+  /** Called after each change, and once a day since certificates grow old; never twice at a time. */
   onChange: () => Promise<void>;
   /** Milliseconds between two looks when the file system tells nothing; 1,000 unless told. */
   interval?: number;
 }
 
+const day = 86_400_000;
 /** Milliseconds of quiet after a change, so that a file that is written in steps, or replaced, is read once. */
 const settle = 100;
 
@@ -50,6 +51,7 @@ const settle = 100;
 export function followDirectory(directory: string, options: FollowOptions): Running {
   const { clock, log, interval = 1000 } = options;
   let seen: string | undefined;
+  let told = clock.monotonic();
   let watcher: FSWatcher | undefined;
   let cancel = () => {};
   let looking: Promise<void> | undefined;
@@ -67,8 +69,9 @@ export function followDirectory(directory: string, options: FollowOptions): Runn
   async function look(): Promise<void> {
     try {
       const now = await stampsOf(directory);
-      if (seen !== undefined && seen !== now) {
+      if (seen !== undefined && (seen !== now || clock.monotonic() - told > day)) {
         seen = now;
+        told = clock.monotonic();
         await options.onChange();
       }
       seen ??= now;

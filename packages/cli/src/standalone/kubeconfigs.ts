@@ -59,7 +59,10 @@ export async function openKubeconfigFolder(options: KubeconfigFolderOptions): Pr
       // Whoever reads the file sees the old or the new one whole, and nobody else ever may.
       const part = `${pathOf(name)}.${options.process.id}.part`;
       try {
+        await rm(part, { force: true });
+        // A link that somebody laid there is not followed.
         await writeFile(part, `${mark}${options.process.id}, and removed when it ends.\n${text.reveal()}`, {
+          flag: "wx",
           mode: 0o600,
         });
         await rename(part, pathOf(name));

@@ -1,5 +1,5 @@
 import { type Clock, Fault, type Log } from "@kube-connector/core";
-import type { Say } from "../terminal.ts";
+import { quoted, type Say } from "../terminal.ts";
 import { onlyConnectors, type Reading, readConnectors } from "./reading.ts";
 import type { Resolver } from "./resolver.ts";
 import type { GivenSource } from "./source.ts";
@@ -38,7 +38,9 @@ export async function takeOver(last: Reading, options: TakeOverOptions): Promise
   );
   for (const [key] of changed) {
     const isNew = !last.connectors.has(key);
-    say(isNew ? `${key} is served: export KUBECONFIG=${writer.pathsOf(key).kubeconfig}` : `${key} has changed.`);
+    say(
+      isNew ? `${key} is served: export KUBECONFIG=${quoted(writer.pathsOf(key).kubeconfig)}` : `${key} has changed.`,
+    );
   }
   await sayTargets(
     changed.filter(([, { connector }]) => connector.unavailable === undefined),
