@@ -30,7 +30,7 @@ export function createAccessReviewAuthorizer(options: AccessReviewOptions): Acce
   const cache = createReviewCache<true>({ clock, onRead: (result) => metrics.cacheRead("access", result) });
 
   async function review(caller: Caller, connector: ResolvedConnector): Promise<Verdict<true>> {
-    limit.take();
+    limit.take(caller.namespace ?? "");
     const started = clock.monotonic();
     try {
       const answer = await api.request<{ status?: { allowed?: unknown; denied?: unknown } }>(

@@ -69,7 +69,8 @@ export const options: Options<Settings> = {
     parse: value.text,
   },
   reviewsPerSecond: {
-    meaning: "TokenReviews and SubjectAccessReviews together, on average; twice as many in a burst.",
+    meaning:
+      "TokenReviews and SubjectAccessReviews together, on average; twice as many in a burst, half for one namespace.",
     default: "500",
     parse: value.whole(1, 100_000),
   },

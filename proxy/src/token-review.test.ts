@@ -131,7 +131,7 @@ test("a caller in use goes on for the rest of the ten seconds when the API serve
 });
 
 test("above the limit of reviews callers that are not known are asked to come again", async () => {
-  const { authenticator, clock } = make({ perSecond: 1 });
+  const { authenticator, clock } = make({ perSecond: 2 });
   await authenticator.request(new Secret("a"));
   await authenticator.request(new Secret("b"));
   await expect(authenticator.request(new Secret("c"))).rejects.toThrow(code("unavailable"));

@@ -48,7 +48,7 @@ export function createTokenReviewAuthenticator(options: TokenReviewOptions): Aut
     if (claims.pod === undefined) {
       throw new Fault("unauthenticated", "The request token is bound to no pod; use the one of a connector's volume");
     }
-    limit.take();
+    limit.take(claims.namespace);
     const started = clock.monotonic();
     try {
       const answer = await api.request<{ status?: TokenReviewStatus }>(
