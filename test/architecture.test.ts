@@ -21,7 +21,8 @@ const sources = Object.keys(rooms).flatMap((room) =>
 const code = sources.filter(({ file }) => !file.endsWith(".test.ts"));
 
 function importsOf(text: string): string[] {
-  return [...text.matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g)].map((match) => match[1] ?? "");
+  const statements = text.matchAll(/(?:^|[\s;}])(?:from\s+|import\s*\(\s*|import\s+)"([^"]+)"/gm);
+  return [...statements].map((match) => match[1] ?? "");
 }
 
 test("rooms import core only, the command composes rooms, and nobody reaches past another package's index", () => {

@@ -50,7 +50,8 @@ export function keyOf(object: KubeObject): string {
 
 /**
  * Keeps a copy of a kind of object: lists in pages, then watches with bookmarks. It never gives up: a watch that ends is
- * opened again where it stopped, 410 lists anew, other errors wait 0.8 to 30 s (or as Retry-After says).
+ * opened again where it stopped, 410 lists anew, other errors wait 0.8 to 30 s (5 s when the API server cannot be
+ * reached, or as Retry-After says).
  */
 export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
   const { api, clock, path, query = {} } = options;
@@ -165,8 +166,10 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
           version = "";
         }
         log.warn("A watch broke and is tried again", { error, attempt: failures });
+        // An API server that does not answer at all costs nothing to ask; one that answers with errors may be overloaded.
+        const most = fault !== undefined && fault.answer === undefined ? 5_000 : 30_000;
         const wait = fault?.answer?.retryAfterSeconds;
-        await sleep(clock, wait === undefined ? backoff(failures - 1, 800, 30_000) : wait * 1000, stopping.signal);
+        await sleep(clock, wait === undefined ? backoff(failures - 1, 800, most) : wait * 1000, stopping.signal);
         continue;
       }
       // An API server that ends every watch at once must not be asked in a tight loop.
