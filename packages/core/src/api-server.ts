@@ -108,9 +108,10 @@ export function openApiServer(access: ApiAccess): ApiServer {
 
   return {
     async request<T>(method: string, path: string, options: ApiRequest = {}): Promise<T> {
-      const signals = [AbortSignal.timeout(options.timeout ?? 10_000), ...(options.signal ? [options.signal] : [])];
+      const limit = AbortSignal.timeout(Math.ceil(options.timeout ?? 10_000));
+      const signal = AbortSignal.any([limit, ...(options.signal ? [options.signal] : [])]);
       try {
-        const response = await send(method, path, { ...options, signal: AbortSignal.any(signals) });
+        const response = await unlessAborted(send(method, path, { ...options, signal }), signal);
         const text = await response.body.text();
         return (text === "" ? undefined : parseJson(text, `${method} ${path}`)) as T;
       } catch (error) {
@@ -122,8 +123,8 @@ export function openApiServer(access: ApiAccess): ApiServer {
         // Only the way to the answer's head has a limit; the body may take for ever.
         const head = new AbortController();
         const timer = setTimeout(() => head.abort(new Error("no answer in time")), options.timeout ?? 10_000);
-        const signals = [head.signal, ...(options.signal ? [options.signal] : [])];
-        const response = await send("GET", path, { ...options, signal: AbortSignal.any(signals) });
+        const signal = AbortSignal.any([head.signal, ...(options.signal ? [options.signal] : [])]);
+        const response = await unlessAborted(send("GET", path, { ...options, signal }), signal);
         clearTimeout(timer);
         response.body.on("error", () => undefined);
         return response.body;
@@ -133,6 +134,19 @@ export function openApiServer(access: ApiAccess): ApiServer {
     },
     stop: () => agent.destroy(),
   };
+}
+
+/**
+ * The same, which ends as soon as the signal says so. undici 8 hears an abort only once it has a connection, so while an
+ * API server takes no connections a request would last as long as the dial may, whatever its own limit is.
+ */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason instanceof Error ? signal.reason : new Error("aborted"));
+    signal.addEventListener("abort", abort, { once: true });
+    if (signal.aborted) abort();
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
 }
 
 function parseJson(text: string, doing: string): unknown {
