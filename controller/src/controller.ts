@@ -123,6 +123,7 @@ export async function startController(options: ControllerOptions): Promise<Contr
   const done = leadership.done.then(
     async () => await (stopped ?? Promise.resolve()),
     async (error: unknown) => {
+      api.abandon();
       await stop();
       throw error;
     },

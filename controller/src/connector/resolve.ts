@@ -197,7 +197,7 @@ function caBundleOf(connector: Connector, secret: StoredSecret): { pem?: string;
   const where =
     inline === undefined
       ? `The entry "ca.crt" of the Secret "${connector.spec.auth.secretRef.name}"`
-      : "spec.tls.caBundle";
+      : "The Connector's spec.tls.caBundle";
   const text = inline === undefined ? (stored ?? "") : Buffer.from(inline, "base64").toString("utf8");
   if (text.includes("PRIVATE KEY")) {
     return {

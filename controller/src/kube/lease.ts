@@ -1,4 +1,12 @@
-import { type ApiServer, type Clock, Fault, type Log, type Running, sleep } from "@kube-connector/core";
+import {
+  type ApiRequest,
+  type ApiServer,
+  type Clock,
+  Fault,
+  type Log,
+  type Running,
+  sleep,
+} from "@kube-connector/core";
 
 // Leader election by a coordination.k8s.io/v1 Lease, as client-go does it: whether a Lease has run out is counted from
 // when we saw it change, on our monotonic clock; another machine's renewTime is never compared with our time.
@@ -56,7 +64,9 @@ export function startLeadership(options: LeaseOptions): Leadership {
   /** One try to get or keep the Lease. "unsure": somebody wrote it at the same moment. */
   async function attempt(): Promise<"ours" | "theirs" | "unsure"> {
     const started = clock.monotonic();
-    const timeout = Math.max(1000, renewDeadline / 2);
+    // A leader that gets no answer knows it when its time is over, not some seconds later.
+    const left = leading ? renewDeadline - (started - (renewed ?? started)) : renewDeadline;
+    const timeout = Math.max(200, Math.min(renewDeadline / 2, left));
     const lease = await api
       .request<Lease>("GET", path, { timeout, signal: stopping.signal })
       .catch((error: unknown) => {
@@ -152,17 +162,27 @@ export function startLeadership(options: LeaseOptions): Leadership {
   };
 }
 
-/** The same API, which refuses to write once the leadership is in doubt. */
-export function guardWrites(api: ApiServer, mayWrite: () => boolean): ApiServer {
+/** The same API, which refuses to write once the leadership is in doubt; `abandon` ends the requests under way. */
+export function guardWrites(api: ApiServer, mayWrite: () => boolean): ApiServer & { abandon(): void } {
+  // A controller each, and not one signal for all: what hangs on a signal that lives as long as the process piles up.
+  const underWay = new Set<AbortController>();
   return {
     ...api,
-    request: (method, path, options) => {
+    async request<T>(method: string, path: string, options: ApiRequest = {}): Promise<T> {
       if (method !== "GET" && !mayWrite()) {
-        return Promise.reject(
-          new Fault("unavailable", `${method} ${path}: not sent, because this replica may no longer be the leader`),
-        );
+        throw new Fault("unavailable", `${method} ${path}: not sent, because this replica may no longer be the leader`);
       }
-      return api.request(method, path, options);
+      if (options.signal !== undefined) return await api.request<T>(method, path, options);
+      const end = new AbortController();
+      underWay.add(end);
+      try {
+        return await api.request<T>(method, path, { ...options, signal: end.signal });
+      } finally {
+        underWay.delete(end);
+      }
+    },
+    abandon() {
+      for (const end of underWay) end.abort();
     },
   };
 }
