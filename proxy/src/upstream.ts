@@ -50,14 +50,18 @@ export class UpstreamConnection {
     return this.#state.name === "idle" ? this.#state.until : Number.POSITIVE_INFINITY;
   }
 
+  /** Whether both directions are open, as far as we have heard. */
+  get isUsable(): boolean {
+    return !this.socket.destroyed && this.socket.writable && this.socket.readable;
+  }
+
   lease(user: UpstreamUser): void {
     this.#setState({ name: "leased", user });
   }
 
   /** Only for a connection that is clean: answer complete, request fully sent, no byte left over, no close. */
   giveBack(): void {
-    const reusable = !this.socket.destroyed && this.socket.writable && this.socket.readable;
-    if (this.#state.name !== "leased" || !reusable || !this.#pool.keeps(this)) {
+    if (this.#state.name !== "leased" || !this.isUsable || !this.#pool.keeps(this)) {
       this.destroy();
       return;
     }
@@ -109,9 +113,14 @@ export class Pool {
 
   /** The idle connection that was used last, if there is one. */
   takeIdle(user: UpstreamUser): UpstreamConnection | undefined {
-    const connection = this.#idle.pop();
-    connection?.lease(user);
-    return connection;
+    for (let found = this.#idle.pop(); found !== undefined; found = this.#idle.pop()) {
+      if (found.isUsable) {
+        found.lease(user);
+        return found;
+      }
+      found.destroy();
+    }
+    return undefined;
   }
 
   /** A new connection. Refusal: 502, 504. */
