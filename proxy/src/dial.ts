@@ -1,6 +1,6 @@
 import { lookup } from "node:dns/promises";
 import tls from "node:tls";
-import { type Clock, describeErrno, Fault, type ResolvedConnector } from "@kube-connector/core";
+import { type Clock, describeErrno, errnoOf, Fault, type ResolvedConnector } from "@kube-connector/core";
 import { Refusal } from "./answers.ts";
 import { mayDial } from "./dial-rules.ts";
 
@@ -72,7 +72,7 @@ export async function dial(plan: DialPlan, options: DialOptions): Promise<tls.TL
       return await connectTo(address, plan, options);
     } catch (error) {
       // Another address of the same name would show the same certificate.
-      if (error instanceof CertificateProblem) throw certificateRefusal(plan, error.cause);
+      if (error instanceof TlsRefusal) throw error;
       last = error;
     }
   }
@@ -97,7 +97,8 @@ async function allowedAddresses(plan: DialPlan, options: DialOptions): Promise<s
   );
 }
 
-class CertificateProblem extends Error {}
+/** The other side is there, and it is not whom we must speak to. Trying again would change nothing. */
+export class TlsRefusal extends Refusal {}
 
 function connectTo(address: string, plan: DialPlan, options: DialOptions): Promise<tls.TLSSocket> {
   return new Promise((resolve, reject) => {
@@ -125,7 +126,7 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
     const fail = (error: unknown) =>
       settle(() => {
         socket.destroy();
-        reject(connected && isTlsProblem(error) ? new CertificateProblem("rejected", { cause: error }) : error);
+        reject(connected && isTlsProblem(error) ? tlsRefusal(plan, error) : error);
       });
     const onTime = () => fail(timedOut());
     const onAbort = () => fail(new Error("the client is gone"));
@@ -165,9 +166,15 @@ function isTlsProblem(error: unknown): boolean {
   return !(error instanceof Fault) && describeErrno(error) === undefined;
 }
 
-function certificateRefusal(plan: DialPlan, cause: unknown): Refusal {
+function tlsRefusal(plan: DialPlan, cause: unknown): TlsRefusal {
+  // OpenSSL's own errors come as ERR_SSL_<reason>; all others are about the certificate.
+  const ssl = /^ERR_SSL_(.+)$/.exec(errnoOf(cause) ?? "")?.[1];
+  if (ssl !== undefined) {
+    const why = ssl.toLowerCase().replaceAll("_", " ");
+    return new TlsRefusal(502, `The target at ${plan.authority} does not speak TLS as it should (${why})`, cause);
+  }
   const why = cause instanceof Error ? cause.message.slice(0, 300) : "no reason given";
-  return new Refusal(
+  return new TlsRefusal(
     502,
     `The certificate of the target cluster at ${plan.authority} is not accepted (${why}); check the connector's CA and serverName`,
     cause,

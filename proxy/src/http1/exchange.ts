@@ -1,6 +1,7 @@
 import type { TLSSocket } from "node:tls";
 import type { Clock, ResolvedConnector } from "@kube-connector/core";
 import { Refusal } from "../answers.ts";
+import { TlsRefusal } from "../dial.ts";
 import { clientHeaderLines, mayTrailRequest, mayTrailResponse, upstreamHeaderLines } from "../headers.ts";
 import type { ProxyMetrics } from "../metrics.ts";
 import type { UpstreamTarget } from "../target.ts";
@@ -214,8 +215,7 @@ export class Exchange implements UpstreamUser {
   }
 
   #dialFailed(error: unknown): void {
-    const certificate = error instanceof Refusal && error.message.startsWith("The certificate");
-    if (!certificate && this.#retry()) return;
+    if (!(error instanceof TlsRefusal) && this.#retry()) return;
     this.#fail(error);
   }
 
