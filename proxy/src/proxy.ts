@@ -66,6 +66,8 @@ class ProxyProcess implements RunningProxy {
   #life: "serving" | "leaving" | "draining" | "stopped" = "serving";
   #stopping: Promise<void> | undefined;
   #cancelTick: () => void = () => undefined;
+  /** Called when the last connection has closed. */
+  #onEmpty: () => void = () => undefined;
   #resolveDone: () => void = () => undefined;
 
   constructor(options: ProxyOptions) {
@@ -157,6 +159,7 @@ class ProxyProcess implements RunningProxy {
     this.#perAddress.set(address, count + 1);
     socket.once("close", () => {
       this.#sockets.delete(socket);
+      if (this.#sockets.size === 0) this.#onEmpty();
       const left = (this.#perAddress.get(address) ?? 1) - 1;
       if (left > 0) this.#perAddress.set(address, left);
       else this.#perAddress.delete(address);
@@ -214,12 +217,20 @@ class ProxyProcess implements RunningProxy {
     this.#end();
   }
 
-  /** Ends when no connection is open, or after that many milliseconds. */
-  async #empty(milliseconds: number): Promise<void> {
-    const until = this.#with.clock.monotonic() + milliseconds;
-    while (this.#sockets.size > 0 && this.#with.clock.monotonic() < until) {
-      await sleep(this.#with.clock, Math.min(50, milliseconds));
-    }
+  /**
+   * Ends when no connection is open, or after that many milliseconds. It waits for the event and not for a timer alone:
+   * the clock's timers keep no process alive, so the process would be gone before the drain has ended.
+   */
+  #empty(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#with.clock.after(milliseconds, () => this.#onEmpty());
+      this.#onEmpty = () => {
+        cancel();
+        this.#onEmpty = () => undefined;
+        resolve();
+      };
+      if (this.#sockets.size === 0) this.#onEmpty();
+    });
   }
 
   #end(): void {
