@@ -36,24 +36,38 @@ export function requestToken(head: RequestHead): Secret {
 
 /** Who sends it, and may they: in this order, for each request. Faults: unauthenticated, permission_denied, unavailable. */
 export async function passGate(token: Secret, connector: ResolvedConnector, asked: Asked): Promise<Caller> {
-  const caller = await decided("authenticate", asked.metrics, asked.authenticator.request(token));
-  await decided("authorize", asked.metrics, asked.authorizer.may(caller, connector));
-  return caller;
-}
-
-/** Counts what a step decided. */
-export async function decided<T>(
-  step: "tunnel" | "authenticate" | "authorize",
-  metrics: ProxyMetrics,
-  decision: Promise<T>,
-): Promise<T> {
+  let step: Step = "authenticate";
   try {
-    const result = await decision;
-    metrics.decided(step, "allow");
-    return result;
+    const caller = await asked.authenticator.request(token);
+    asked.metrics.decided(step, "allow");
+    step = "authorize";
+    await asked.authorizer.may(caller, connector);
+    asked.metrics.decided(step, "allow");
+    return caller;
   } catch (error) {
-    const denied = error instanceof Fault && (error.code === "unauthenticated" || error.code === "permission_denied");
-    metrics.decided(step, denied ? "deny" : "error");
+    asked.metrics.decided(step, resultOf(error));
     throw error;
   }
+}
+
+/** Whether a tunnel token opens a tunnel to that connector. Faults: unauthenticated, unavailable. */
+export async function passTunnelGate(token: Secret, connector: ResolvedConnector, asked: Asked): Promise<void> {
+  try {
+    await asked.authenticator.tunnel(token, connector);
+    asked.metrics.decided("tunnel", "allow");
+  } catch (error) {
+    asked.metrics.decided("tunnel", resultOf(error));
+    throw error;
+  }
+}
+
+type Step = Parameters<ProxyMetrics["decided"]>[0];
+
+function resultOf(error: unknown): "deny" | "error" {
+  return isNo(error) ? "deny" : "error";
+}
+
+/** Whether a step said no, as against could not say. */
+export function isNo(error: unknown): boolean {
+  return error instanceof Fault && (error.code === "unauthenticated" || error.code === "permission_denied");
 }

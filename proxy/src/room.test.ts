@@ -1,4 +1,4 @@
-import { Secret } from "@kube-connector/core";
+import { parseAddress, Secret } from "@kube-connector/core";
 import { describe, expect, test } from "vitest";
 import { openSecure } from "../../test/kit/raw-client.ts";
 import { answerWith } from "../../test/kit/servers.ts";
@@ -166,6 +166,23 @@ describe("CONNECT", () => {
     await using room = await startTestProxy();
     await expect(room.forward("other.example")).rejects.toThrow(/closed|socket disconnected|alert/);
     expect((await (await room.forward()).ask(requestText("GET", "/", room.authority))).status).toBe(200);
+  });
+
+  test("SNI, where the target has a name, is that name", async () => {
+    await using room = await startTestProxy({
+      connector: (connector) => {
+        const address = `https://localhost:${connector.target.port}`;
+        return {
+          ...connector,
+          address,
+          target: parseAddress(address),
+          tls: { ...connector.tls, serverName: "127.0.0.1" },
+        };
+      },
+    });
+    const client = await room.forward("localhost");
+    expect((await client.ask(requestText("GET", "/", room.authority))).status).toBe(200);
+    await expect(room.forward("127.0.0.1.example")).rejects.toThrow(/closed|socket disconnected|alert/);
   });
 
   test("TLS bytes that come with the CONNECT are not lost (attack 5)", async () => {

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { type ResolvedConnector, Secret } from "@kube-connector/core";
 import { connectAnswerText, Refusal, refusalOf } from "./answers.ts";
-import { type Collaborators, decided } from "./gate.ts";
+import { type Collaborators, passTunnelGate } from "./gate.ts";
 import { parseConnectHead, type RequestHead } from "./http1/head.ts";
 import { Inbox } from "./http1/inbox.ts";
 import { checkConnectTarget } from "./target.ts";
@@ -91,7 +91,7 @@ export class Tunnel {
       throw new Refusal(503, "The proxy has not read its connectors yet; try again");
     const connector = this.#with.connectors.get(key);
     if (connector === undefined) throw new Refusal(404, `The proxy serves no connector ${key}; check that it exists`);
-    await decided("tunnel", this.#with.metrics, this.#with.authenticator.tunnel(token, connector));
+    await passTunnelGate(token, connector, this.#with);
     checkConnectTarget(head.target, connector);
     return connector;
   }

@@ -1,11 +1,11 @@
 import type { TLSSocket } from "node:tls";
-import type { Clock, ResolvedConnector } from "@kube-connector/core";
+import type { ResolvedConnector } from "@kube-connector/core";
 import { Refusal } from "../answers.ts";
 import { TlsRefusal } from "../dial.ts";
+import type { Collaborators } from "../gate.ts";
 import { clientHeaderLines, mayTrailRequest, mayTrailResponse, upstreamHeaderLines } from "../headers.ts";
-import type { ProxyMetrics } from "../metrics.ts";
 import type { UpstreamTarget } from "../target.ts";
-import type { UpstreamConnection, Upstreams, UpstreamUser } from "../upstream.ts";
+import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
 import { isSwitchTo } from "../upgrade.ts";
 import { BodyFramer } from "./body.ts";
 import { type RequestHead, type ResponseHead, parseResponseHead } from "./head.ts";
@@ -44,12 +44,7 @@ export interface ExchangeClient {
   currentConnector(): ResolvedConnector | undefined;
 }
 
-export interface ExchangeCollaborators {
-  upstreams: Upstreams;
-  clock: Clock;
-  metrics: ProxyMetrics;
-  headLimit: number;
-}
+type ExchangeCollaborators = Pick<Collaborators, "upstreams" | "clock" | "metrics" | "limits">;
 
 type State =
   | { name: "dialling"; abort: AbortController }
@@ -248,7 +243,7 @@ export class Exchange implements UpstreamUser {
       const taken = this.#inbox.takeHead();
       if (taken === "bareLf") throw new Refusal(400, "The HTTP message is malformed: a line ends without CR");
       const size = taken === "incomplete" ? this.#inbox.length : taken.text.length;
-      if (size > this.#with.headLimit) throw new Refusal(431, "The HTTP message's head is too large");
+      if (size > this.#with.limits.head) throw new Refusal(431, "The HTTP message's head is too large");
       if (taken === "incomplete") return;
       this.#takeHead(parseResponseHead(taken.text, this.#request.head.method), this.#state);
     }

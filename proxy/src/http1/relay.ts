@@ -1,7 +1,7 @@
 import type { TLSSocket } from "node:tls";
-import { Fault, type ResolvedConnector } from "@kube-connector/core";
+import type { ResolvedConnector } from "@kube-connector/core";
 import { answerText, Refusal, refusalOf } from "../answers.ts";
-import { type Collaborators, passGate, requestToken } from "../gate.ts";
+import { type Collaborators, isNo, passGate, requestToken } from "../gate.ts";
 import { checkHost, isWatch, upstreamTarget } from "../target.ts";
 import { Splice } from "../upgrade.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
@@ -171,12 +171,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
       throw new Refusal(503, connector.unavailable ?? `The connector ${this.admitted.key} has no token`);
     }
     const allowed = { head, connector, target, upgrade, started: request.started };
-    const exchange = new Exchange(allowed, this, {
-      upstreams: this.#with.upstreams,
-      clock: this.#with.clock,
-      metrics: this.#with.metrics,
-      headLimit: this.#with.limits.head,
-    });
+    const exchange = new Exchange(allowed, this, this.#with);
     this.#setState({ name: "exchanging", request, exchange, bodyAt: request.allowedAt });
     exchange.begin();
   }
@@ -348,9 +343,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
       },
       (error: unknown) => {
         if (!stillOpen()) return;
-        const refused =
-          error instanceof Fault && (error.code === "unauthenticated" || error.code === "permission_denied");
-        if (!refused && this.#now() - request.allowedAt < this.#with.timeouts.reviewGrace) return;
+        if (!isNo(error) && this.#now() - request.allowedAt < this.#with.timeouts.reviewGrace) return;
         const fields = { connector: this.admitted.key, method: request.method, path: request.path, error };
         this.#with.log.info("A stream was ended because its caller may not have it any more", fields);
         this.cut();
