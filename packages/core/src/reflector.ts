@@ -42,6 +42,20 @@ export interface Reflector<T> extends Running {
 
 const longestLine = 8 * 1024 * 1024;
 
+interface WatchEvent {
+  type: string;
+  object: KubeObject & { code?: number; message?: string };
+}
+
+function watchFault(path: string, { object }: WatchEvent): Fault {
+  const expired = object.code === 410;
+  return new Fault(expired ? "conflict" : "unavailable", `watch ${path}: ${object.message ?? "error"}`, undefined, {
+    status: object.code ?? 500,
+    reason: expired ? "Expired" : "",
+    fields: [],
+  });
+}
+
 /** `namespace/name` or `name`. */
 export function keyOf(object: KubeObject): string {
   const { namespace, name } = object.metadata;
@@ -116,28 +130,18 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
       ...(options.accept === undefined ? {} : { accept: options.accept.watch }),
       signal: stopping.signal,
     });
+    // Plain calls and no loop over the lines: a suspended loop would hold the last object, and with it what `keep` drops.
+    const take = (line: string) => {
+      heard = clock.monotonic();
+      const event = JSON.parse(line) as WatchEvent;
+      if (event.type === "ERROR") throw watchFault(path, event);
+      version = event.object.metadata.resourceVersion ?? version;
+      if (event.type === "BOOKMARK") return;
+      put(keyOf(event.object), event.type === "DELETED" ? undefined : options.keep(event.object));
+    };
     try {
       deadMan = clock.after((seconds + 30) * 1000, () => body.destroy(new Error("the watch outlived its time")));
-      for await (const line of readLines(body)) {
-        heard = clock.monotonic();
-        const event = JSON.parse(line) as { type: string; object: KubeObject & { code?: number; message?: string } };
-        if (event.type === "ERROR") {
-          const expired = event.object.code === 410;
-          throw new Fault(
-            expired ? "conflict" : "unavailable",
-            `watch ${path}: ${event.object.message ?? "error"}`,
-            undefined,
-            {
-              status: event.object.code ?? 500,
-              reason: expired ? "Expired" : "",
-              fields: [],
-            },
-          );
-        }
-        version = event.object.metadata.resourceVersion ?? version;
-        if (event.type === "BOOKMARK") continue;
-        put(keyOf(event.object), event.type === "DELETED" ? undefined : options.keep(event.object));
-      }
+      await eachLine(body, take);
     } finally {
       deadMan();
       body.destroy();
@@ -195,20 +199,47 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
 
 /** The lines of a stream; throws when one is longer than 8 MiB. */
 export async function* readLines(body: Readable): AsyncGenerator<string> {
+  const lines: string[] = [];
+  const split = createLineSplitter((line) => lines.push(line));
+  for await (const piece of body) {
+    split(piece as Buffer);
+    yield* lines.splice(0);
+  }
+}
+
+/** Calls for each line of a stream; ends with the stream, rejects when it breaks, or when a call throws. */
+function eachLine(body: Readable, take: (line: string) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const split = createLineSplitter(take);
+    body.on("error", reject);
+    body.once("end", resolve);
+    body.once("close", () => reject(new Error("the stream was closed")));
+    body.on("data", (chunk: Buffer) => {
+      try {
+        split(chunk);
+      } catch (error) {
+        reject(error instanceof Error ? error : new Error("a line could not be taken"));
+        body.destroy();
+      }
+    });
+  });
+}
+
+function createLineSplitter(take: (line: string) => void): (chunk: Buffer) => void {
   let parts: Buffer[] = [];
   let length = 0;
-  for await (const piece of body) {
-    let chunk = piece as Buffer;
+  return (piece) => {
+    let chunk = piece;
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10)) {
       parts.push(chunk.subarray(0, end));
       const line = Buffer.concat(parts).toString("utf8");
       parts = [];
       length = 0;
       chunk = chunk.subarray(end + 1);
-      if (line.trim() !== "") yield line;
+      if (line.trim() !== "") take(line);
     }
     length += chunk.length;
     if (length > longestLine) throw new Error("a line of the watch is longer than 8 MiB");
     if (chunk.length > 0) parts.push(chunk);
-  }
+  };
 }
