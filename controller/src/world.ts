@@ -49,6 +49,10 @@ export interface World extends Running {
   child(of: { kind: ChildKind; namespace: string; name: string }): KnownChild | undefined;
   children(): Iterable<KnownChild>;
   childrenOf(connector: string): KnownChild[];
+  /** By the value of the class label. */
+  childrenOfClass(label: string): KnownChild[];
+  /** Whether a resolved Secret is there for that Deployment. */
+  serves(proxy: string): boolean;
   /** Takes the answer to a write of ours, until the watch has told it too. */
   wrote(kind: ChildKind, object: KubeObject): void;
   wroteConnector(object: KubeObject): void;
@@ -77,6 +81,8 @@ export function startWorld(options: WorldOptions): World {
   const bySecret = createIndex();
   const byClass = createIndex();
   const byConnector = createIndex();
+  const byClassLabel = createIndex();
+  const byProxy = createIndex();
   const scopes = config.namespaces?.map((namespace) => `/namespaces/${namespace}`) ?? [""];
 
   const reflect = <T>(one: Omit<Parameters<typeof startReflector<T>>[0], "api" | "clock" | "log">): Reflector<T> => {
@@ -137,6 +143,8 @@ export function startWorld(options: WorldOptions): World {
     const gone = after === undefined && own?.uid === child.uid;
     if (gone || newer(after?.resourceVersion, own?.resourceVersion)) ownChildren.delete(key);
     byConnector.move(key, before?.connector, after?.connector);
+    byClassLabel.move(key, before?.class, after?.class);
+    byProxy.move(key, before?.resolved?.proxy, after?.resolved?.proxy);
     const ourWrite = own !== undefined && own.resourceVersion === after?.resourceVersion;
     if (ourWrite || childFacts(before) === childFacts(after)) return;
     if (child.connector !== undefined) onConnector(child.connector);
@@ -158,7 +166,7 @@ export function startWorld(options: WorldOptions): World {
     const reflector = reflect<KnownChild>({
       path: `${root}${scope}/${plural}`,
       query: { labelSelector: `${labels.managedBy}=kube-connector` },
-      keep: (object) => keepChild(kind, object, config.namespace),
+      keep: (object) => (isInPlace(object, config) ? keepChild(kind, object, config.namespace) : undefined),
       onChange: (_, change) => onChild(change.before, change.after),
     });
     childCaches.set(`${kind}${scope}`, reflector);
@@ -194,6 +202,15 @@ export function startWorld(options: WorldOptions): World {
     return cache?.get(`${of.namespace}/${of.name}`);
   };
 
+  /** The indexed children, and those that we wrote and the watch has not told yet. */
+  const collect = (keys: Iterable<string>, wanted: (child: KnownChild) => boolean) => {
+    const all = [...keys, ...ownChildren.keys()].map((key) => {
+      const [kind, namespace, name] = key.split("/") as [ChildKind, string, string];
+      return childByKey({ kind, namespace, name });
+    });
+    return [...new Set(all.filter((child) => child !== undefined))].filter(wanted);
+  };
+
   return {
     synced: Promise.all(reflectors.map((one) => one.synced)).then(() => undefined),
     isSynced: () => reflectors.every((one) => one.isSynced()),
@@ -209,15 +226,9 @@ export function startWorld(options: WorldOptions): World {
     connectorsOfClass: (name) => byClass.of(name),
     child: childByKey,
     children: allChildren,
-    childrenOf(connector) {
-      const found = [...byConnector.of(connector)].flatMap((key) => {
-        const [kind, namespace, name] = key.split("/") as [ChildKind, string, string];
-        const child = childByKey({ kind, namespace, name });
-        return child === undefined ? [] : [child];
-      });
-      const own = [...ownChildren.values()].filter((one) => one.connector === connector && !found.includes(one));
-      return [...found, ...own];
-    },
+    childrenOf: (connector) => collect(byConnector.of(connector), (child) => child.connector === connector),
+    childrenOfClass: (label) => collect(byClassLabel.of(label), (child) => child.class === label),
+    serves: (proxy) => [...byProxy.of(proxy)].length > 0,
     wrote(kind, object) {
       const kept = keepChild(kind, object, config.namespace);
       const key = childKey(kept);
@@ -283,6 +294,14 @@ function childFacts(child: KnownChild | undefined): string {
   if (child === undefined) return "";
   const { resourceVersion, ...facts } = child;
   return child.kind === "Secret" ? `${child.uid}/${resourceVersion}` : canonical(facts);
+}
+
+/** Labels alone make no child: in a namespace that is not ours, only the Service of a Connector of that namespace is one. */
+function isInPlace(object: KubeObject, config: WorldOptions["config"]): boolean {
+  const { namespace = "" } = object.metadata;
+  if ([config.namespace, config.proxyNamespace, config.sharedNamespace].includes(namespace)) return true;
+  const { connector, class: ofClass } = observe("Service", object);
+  return connector?.startsWith(`${namespace}/`) === true && ofClass === undefined;
 }
 
 function keepChild(kind: ChildKind, object: KubeObject, authorityNamespace: string): KnownChild {

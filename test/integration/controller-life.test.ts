@@ -219,15 +219,22 @@ test("a name used again is another Connector: its children are new, and none of 
   }
 });
 
-test("a class that turns Shared moves its Connectors without a gap: the old proxy goes when the new one serves", async () => {
+test("a class that turns Shared moves its Connectors without a gap: all stays until the new proxy serves", async () => {
   await createClass(room.api, "turning");
   await makeReady("turned", { class: "turning" });
+  room.deploymentsWork = false;
   const placement = { spec: { proxy: { placement: "Shared" } } };
   await room.api.request("PATCH", `/apis/${apiVersion}/connectorclasses/turning`, { ...mergePatch, body: placement });
-  await eventually("it has moved", async () => {
-    const service = await get("/api/v1/namespaces/team-a/services/c-turned");
-    expect(service.spec).toMatchObject({ externalName: "proxy-turning.kube-connector-shared.svc.cluster.local" });
+  await eventually("the new proxy is given the connector", async () => {
     await get("/api/v1/namespaces/kube-connector-shared/secrets/r-team-a--turned");
+  });
+  await pause(500);
+  const outside = async () => (await get("/api/v1/namespaces/team-a/services/c-turned")).spec;
+  expect(await outside()).toMatchObject({ externalName: "p-team-a--turned.kube-connector-proxy.svc.cluster.local" });
+  await get(`${proxyDeployments}/p-team-a--turned`);
+  room.deploymentsWork = true;
+  await eventually("it has moved", async () => {
+    expect(await outside()).toMatchObject({ externalName: "proxy-turning.kube-connector-shared.svc.cluster.local" });
   });
   await eventually("the old children are gone", async () => {
     for (const path of [`${proxySecrets}/r-team-a--turned`, `${proxyDeployments}/p-team-a--turned`]) {
@@ -235,6 +242,67 @@ test("a class that turns Shared moves its Connectors without a gap: the old prox
     }
   });
   await untilCondition(room.api, "team-a", "turned", "Ready=True/Ready");
+});
+
+test("somebody who keeps changing a child is told of, and left alone for a minute", async () => {
+  await makeReady("fought");
+  const replicas = async () => (await get(`${proxyDeployments}/p-team-a--fought`)).spec as { replicas: number };
+  for (let round = 0; round < 4; round += 1) {
+    await room.api.request("PATCH", `${proxyDeployments}/p-team-a--fought`, {
+      ...mergePatch,
+      body: { spec: { replicas: 3 } },
+    });
+    await eventually("it is put back", async () => expect(await replicas()).toMatchObject({ replicas: 1 }));
+  }
+  await eventually("the admin is told", async () => {
+    expect((await eventsOf("fought", "ChildContested")).join()).toContain(
+      "Deployment kube-connector-proxy/p-team-a--fought",
+    );
+  });
+  await room.api.request("PATCH", `${proxyDeployments}/p-team-a--fought`, {
+    ...mergePatch,
+    body: { spec: { replicas: 3 } },
+  });
+  await pause(1500);
+  expect(await replicas()).toMatchObject({ replicas: 3 });
+});
+
+test("labels alone make no child: a stranger's Service with a Connector's labels is not touched, and slows nobody", async () => {
+  const { metadata } = await makeReady("mimicked");
+  const labels = {
+    "app.kubernetes.io/managed-by": "kube-connector",
+    "connectors.cpaas.io/connector-namespace": "team-a",
+    "connectors.cpaas.io/connector-name": "mimicked",
+    "connectors.cpaas.io/connector-uid": `not-${metadata.uid}`.slice(0, 30),
+  };
+  const body = { metadata: { name: "mimic", labels }, spec: { ports: [{ port: 80 }] } };
+  await room.api.request("POST", "/api/v1/namespaces/team-b/services", { body });
+  await patchConnector(room.api, "team-a", "mimicked", { access: { sameNamespace: "RequireGrant" } });
+  await eventually(
+    "the change is reported",
+    async () => {
+      expect((await readConnector(room.api, "team-a", "mimicked")).status?.observedGeneration).toBe(2);
+    },
+    3000,
+  );
+  await get("/api/v1/namespaces/team-b/services/mimic");
+});
+
+test("in a namespace that is ending nothing is made, and nothing is tried again and again", async () => {
+  await ensureNamespace(room.api, "team-ending");
+  const tls = { caBundle: Buffer.from(target.ca.certificate).toString("base64") };
+  await createConnector(room.api, "team-ending", "late", { address: target.address, class: "unborn", tls });
+  await untilCondition(room.api, "team-ending", "late", "Ready=False/ConnectorClassNotFound");
+  await room.api.request("DELETE", "/api/v1/namespaces/team-ending");
+  await createClass(room.api, "unborn");
+  await eventually("it is seen", async () => {
+    await Promise.resolve();
+    expect(room.lines.join("")).toContain("The namespace is ending");
+  });
+  const since = Date.now();
+  await pause(3000);
+  // Once more when the Deployment becomes available, and not with a back-off.
+  expect((await writesSince(since)).filter((write) => write.includes("team-ending")).length).toBeLessThan(3);
 });
 
 test("names that could be read in two ways become the uid", async () => {

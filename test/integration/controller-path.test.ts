@@ -120,6 +120,21 @@ test("a replaced token is in the resolved Secret within a second, and the leaf i
   expect(shown(await readConnector(room.api, "team-a", "prod"))).toContain("Ready=True/Ready");
 });
 
+test("the proxy's ServiceAccount may read and watch its one Secret, and no other", async () => {
+  const tokenPath = "/api/v1/namespaces/kube-connector-proxy/serviceaccounts/p-team-a--prod/token";
+  const issued = await room.api.request<{ status: { token: string } }>("POST", tokenPath, { body: { spec: {} } });
+  const proxy = room.plane.as(new Secret(issued.status.token));
+  const folder = "/api/v1/namespaces/kube-connector-proxy/secrets";
+  const one = { fieldSelector: "metadata.name=r-team-a--prod" };
+  const { items } = await proxy.request<{ items: KubeObject[] }>("GET", folder, { query: one });
+  expect(items).toHaveLength(1);
+  await expect(proxy.request("GET", folder)).rejects.toThrow("forbidden");
+  await expect(proxy.request("GET", "/api/v1/namespaces/kube-connector/secrets/ca-team-a--prod")).rejects.toThrow(
+    "forbidden",
+  );
+  await expect(proxy.request("GET", "/api/v1/namespaces/team-a/secrets/prod-token")).rejects.toThrow("forbidden");
+});
+
 test("a deleted Secret takes the token out of the resolved Secret, and the proxy is told what to say", async () => {
   await room.api.request("DELETE", "/api/v1/namespaces/team-a/secrets/prod-token");
   const connector = await untilCondition(room.api, "team-a", "prod", "SecretReady=False/SecretNotFound");

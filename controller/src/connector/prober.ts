@@ -1,4 +1,4 @@
-import { type Clock, type Log, type Running, sleep } from "@kube-connector/core";
+import { type Clock, type Log, type Running } from "@kube-connector/core";
 import type { ProbeInput, ProbeOutcome } from "./probe.ts";
 import type { Verdict } from "./resolve.ts";
 
@@ -104,7 +104,6 @@ export function startProber(options: ProberOptions): Prober {
     } catch (error) {
       // The API server, not the target: what to ask with could not be read.
       options.log.warn("A probe could not be prepared", { key, error });
-      await sleep(clock, 0, stopping.signal);
       schedule(key, one, secondLook);
     }
   }

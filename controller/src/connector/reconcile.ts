@@ -12,10 +12,11 @@ import {
   Secret,
   value,
 } from "@kube-connector/core";
-import { type Applied, applyChild, type Child, deleteChild, digest, fieldManager } from "../kube/apply.ts";
-import { writeEvent } from "../kube/events.ts";
+import { type Applied, applyChild, type Child, childKey, deleteChild, digest, fieldManager } from "../kube/apply.ts";
+import { type EventText, writeEvent } from "../kube/events.ts";
 import type { World } from "../world.ts";
 import { type Certified, certify } from "./certify.ts";
+import { type Contest, contestPause, createContest } from "./contest.ts";
 import { secretEntries } from "./authority.ts";
 import { type Places, resolvedLabels, resolvedType, sharedProxy } from "./children.ts";
 import { eventsOf, expiryWarning, nextExpiryWarning, sameStatus } from "./conditions.ts";
@@ -36,6 +37,13 @@ export interface ReconcileOptions {
   identity: string;
 }
 
+/** What one process remembers between runs. Losing it does no harm. */
+interface Memory {
+  /** When each Connector was last looked at, milliseconds since 1970. */
+  lastLooks: Map<string, number>;
+  contest: Contest;
+}
+
 /** What is looked at again although nothing tells that it changed. Milliseconds. */
 const blindLook = 30_000;
 
@@ -44,19 +52,19 @@ const blindLook = 30_000;
  * name is a class. The user's faults are conditions, the machine's are thrown.
  */
 export function createReconcile(options: ReconcileOptions): (key: string) => Promise<number | undefined> {
-  const lastLooks = new Map<string, number>();
+  const memory: Memory = { lastLooks: new Map(), contest: createContest(options.clock) };
   return async (key) => {
     if (!key.includes("/")) return await reconcileClass(key, options);
     const connector = options.world.connector(key);
     if (connector === undefined) {
       options.prober.forget(key);
-      lastLooks.delete(key);
+      memory.lastLooks.delete(key);
       await sweepConnector(key, options);
       return undefined;
     }
     if (connector.metadata.deletionTimestamp !== undefined) return undefined;
     try {
-      return await reconcileConnector(key, connector, options, lastLooks);
+      return await reconcileConnector(key, connector, options, memory);
     } catch (error) {
       // Nothing can be made in a namespace that is ending; the sweep follows when the Connector is gone.
       if (error instanceof Fault && error.answer?.status === 403 && error.message.includes("being terminated")) {
@@ -72,7 +80,7 @@ async function reconcileConnector(
   key: string,
   connector: Connector,
   options: ReconcileOptions,
-  lastLooks: Map<string, number>,
+  memory: Memory,
 ): Promise<number | undefined> {
   const { world, places, prober, clock } = options;
   // Read.
@@ -84,12 +92,17 @@ async function reconcileConnector(
   const children = world.childrenOf(key);
   const plan =
     resolution.target === undefined ? undefined : planChildren({ connector, class: connectorClass, places, children });
-  const made = plan === undefined ? undefined : await applyPlan(connector, plan, resolution, options);
+  const made =
+    plan === undefined
+      ? undefined
+      : await applyPlan(connector, plan, resolution, { ...options, contest: memory.contest });
   const deployment = plan && world.child({ kind: "Deployment", ...plan.proxy })?.deployment;
   const probe = basis === undefined ? undefined : prober.settled(key, basis);
   const taken = made?.taken;
   const verdicts = planVerdicts({ connector, class: connectorClass, resolution, probe, plan, deployment, taken });
-  if (plan !== undefined && verdicts.ProxyServiceReady.status === "True") {
+  // The old proxy serves until the new one does; but a token that is gone is gone everywhere.
+  const moved = verdicts.ProxyServiceReady.status === "True" || resolution.token === undefined;
+  if (plan !== undefined && moved) {
     for (const child of plan.unwanted) {
       await deleteChild(options.api, child);
       world.deleted(child);
@@ -100,11 +113,11 @@ async function reconcileConnector(
   const caBundle = taken?.service === true ? undefined : made?.certified.bundle;
   const lastProbe = prober.lastRound(key);
   const status = planStatus({ connector, verdicts, resolution, probe, caBundle, places, now, lastProbe });
-  const events = [...(made?.certified.events ?? [])];
+  const events = [...(made?.events ?? [])];
   const known = connector.status?.credential?.expiresAt === status.credential?.expiresAt;
-  const expiring = expiryWarning(resolution.expiresAt, known ? (lastLooks.get(key) ?? now) : 0, now);
+  const expiring = expiryWarning(resolution.expiresAt, known ? (memory.lastLooks.get(key) ?? now) : 0, now);
   if (expiring !== undefined) events.push(expiring);
-  lastLooks.set(key, now);
+  memory.lastLooks.set(key, now);
   if (!sameStatus(connector.status, status)) {
     await writeStatus(options, connector, status);
     events.unshift(...eventsOf(connector.status, status.conditions ?? []));
@@ -117,6 +130,7 @@ async function reconcileConnector(
   const times = [
     made?.certified.lookAgainAt ?? Number.POSITIVE_INFINITY,
     nextExpiryWarning(resolution.expiresAt, now),
+    made?.contested === true ? now + contestPause : Number.POSITIVE_INFINITY,
     blind ? now + blindLook : Number.POSITIVE_INFINITY,
   ];
   const next = Math.min(...times);
@@ -191,15 +205,15 @@ function probeInput(connectorClass: ConnectorClass | undefined, resolution: Reso
 interface Made {
   certified: Certified;
   taken: VerdictInput["taken"];
+  /** Whether a child was left alone because somebody else keeps writing it. */
+  contested: boolean;
+  events: EventText[];
 }
 
-async function applyPlan(
-  connector: Connector,
-  plan: ChildPlan,
-  resolution: Resolution,
-  options: ReconcileOptions,
-): Promise<Made> {
-  const { api, world, clock } = options;
+type Hands = ReconcileOptions & { contest: Contest };
+
+async function applyPlan(connector: Connector, plan: ChildPlan, resolution: Resolution, hands: Hands): Promise<Made> {
+  const { api, world, clock, contest } = hands;
   for (const child of plan.stale) {
     await deleteChild(api, child);
     world.deleted(child);
@@ -211,20 +225,40 @@ async function applyPlan(
   const names = { uid: described.uid, host: target.host, serviceNames: described.serviceNames };
   const { authority, resolved } = plan;
   const certified = await certify({ connector, names, authority, resolved }, { api, world, now: () => clock.now() });
-  let taken = sentenceOf(await applyResolved(connector, plan, resolution, certified, options), plan.resolved, "Secret");
-  for (const child of plan.children) {
-    const applied = await applyChild(api, child, world.child(child));
+  const made: Made = { certified, taken: undefined, contested: false, events: [...certified.events] };
+  const note = (applied: Applied, child: Pick<Child, "kind" | "namespace" | "name">) => {
+    if (applied.result === "taken") made.taken ??= takenSentence(child);
     if (applied.result === "created" || applied.result === "changed") world.wrote(child.kind, applied.object);
-    taken ??= sentenceOf(applied, child, child.kind);
+    if (applied.result === "changed" && contest.note(childKey(child))) made.events.push(contestedEvent(child));
+  };
+  // The token and the certificate's key are never left in a stranger's hands, so there is no pause for this one.
+  const secret = { kind: "Secret", ...plan.resolved } as const;
+  note(await applyResolved(connector, plan, resolution, certified, hands), secret);
+  for (const child of plan.children) {
+    if (contest.blocked(childKey(child))) made.contested = true;
+    else if (!waitsForProxy(child, plan, world)) note(await applyChild(api, child, world.child(child)), child);
   }
-  return { certified, taken };
+  return made;
 }
 
-function sentenceOf(applied: Applied, child: { namespace: string; name: string }, kind: string): VerdictInput["taken"] {
-  if (applied.result !== "taken") return undefined;
-  const what = `The ${kind} ${child.namespace}/${child.name} is there already and was not made for this Connector`;
+/** The Service beside the Connector goes on leading to the former proxy until the new one serves. */
+function waitsForProxy(child: Child, plan: ChildPlan, world: World): boolean {
+  if (child.namespace === plan.proxy.namespace || world.child(child) === undefined) return false;
+  return (world.child({ kind: "Deployment", ...plan.proxy })?.deployment?.available ?? 0) === 0;
+}
+
+function contestedEvent(child: Pick<Child, "kind" | "namespace" | "name">): EventText {
   return {
-    service: kind === "Service",
+    type: "Warning",
+    reason: "ChildContested",
+    message: `Somebody else keeps changing the ${child.kind} ${child.namespace}/${child.name}, which the controller owns; it is left alone for a minute. See its managedFields for who it is.`,
+  };
+}
+
+function takenSentence(child: Pick<Child, "kind" | "namespace" | "name">): VerdictInput["taken"] {
+  const what = `The ${child.kind} ${child.namespace}/${child.name} is there already and was not made for this Connector`;
+  return {
+    service: child.kind === "Service",
     message: `${what}; delete it, or delete this Connector and create it under another name.`,
   };
 }
@@ -263,9 +297,7 @@ async function applyResolved(
     change: { data: { [resolvedEntries.token]: null, ...data } },
     digest: "changed",
   };
-  const applied = await applyChild(api, child, seen);
-  if (applied.result === "created" || applied.result === "changed") world.wrote("Secret", applied.object);
-  return applied;
+  return await applyChild(api, child, seen);
 }
 
 async function writeStatus(options: ReconcileOptions, connector: Connector, status: unknown): Promise<void> {

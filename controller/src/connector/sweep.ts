@@ -25,6 +25,12 @@ export async function sweepAll(hands: Hands): Promise<void> {
     orphans.set(child.connector, [...(orphans.get(child.connector) ?? []), child]);
   }
   for (const [key, children] of orphans) await sweepChildren(key, children, hands);
+  // Shared proxies of classes that no Connector names any more, the class being there or not.
+  const named = new Set([...hands.world.connectors()].map(([, one]) => classLabelValue(one.spec.connectorClassName)));
+  const unnamed = [...hands.world.children()].flatMap(({ class: label }) =>
+    label === undefined || named.has(label) ? [] : [label],
+  );
+  for (const label of new Set(unnamed)) await sweepClass(label, hands);
 }
 
 async function sweepChildren(key: string, children: readonly KnownChild[], hands: Hands): Promise<void> {
@@ -61,13 +67,8 @@ async function resourceIsGone(api: ApiServer): Promise<boolean> {
 /** Deletes the children of a class's Shared proxy, once no Connector is served by it. */
 export async function sweepClass(name: string, hands: Hands): Promise<void> {
   if (!hands.world.isSynced()) return;
-  const children = [...hands.world.children()];
-  const own = children.filter((child) => child.class === classLabelValue(name));
-  const served = children.some(
-    (child) => child.resolved !== undefined && own.some((one) => one.name === child.resolved?.proxy),
-  );
-  if (served) return;
-  for (const child of own) {
+  for (const child of hands.world.childrenOfClass(classLabelValue(name))) {
+    if (hands.world.serves(child.name)) continue;
     await deleteChild(hands.api, child);
     hands.world.deleted(child);
   }
