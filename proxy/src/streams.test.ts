@@ -2,6 +2,7 @@ import { Fault, Secret } from "@kube-connector/core";
 import { describe, expect, test } from "vitest";
 import { answerWith, type TargetConnection } from "../../test/kit/servers.ts";
 import { callerToken, requestText, startTestProxy, testToken } from "../../test/kit/test-proxy.ts";
+import { noMetrics } from "./metrics.ts";
 
 // Streams live as long as both sides want them and the caller may have them: no total time, no buffer that grows, no
 // connection left behind at the target when the client has gone.
@@ -55,7 +56,9 @@ describe("a client that goes", () => {
   });
 
   test("while its token is being looked at, sends nothing to the target", async () => {
-    await using room = await startTestProxy();
+    const codes: number[] = [];
+    const metrics = { ...noMetrics, requestEnded: ({ code }: { code: number }) => codes.push(code) };
+    await using room = await startTestProxy({ metrics });
     let answer: () => void = () => undefined;
     const asked = new Promise<void>((resolve) => {
       room.access.may = () => {
@@ -73,6 +76,7 @@ describe("a client that goes", () => {
     answer();
     await pause(30);
     expect(room.target.connections.length).toBe(0);
+    expect(codes).toEqual([499]);
   });
 
   test("1,000 aborted watches leave no connection upstream", async () => {

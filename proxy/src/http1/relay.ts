@@ -216,7 +216,10 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
 
   exchangeSwitched(upstream: UpstreamConnection, early: Buffer): void {
     const state = this.#state;
-    if (state.name !== "exchanging") return;
+    if (state.name !== "exchanging") {
+      upstream.destroy();
+      return;
+    }
     const splice = new Splice(this.socket, upstream.socket);
     this.#setState({ name: "spliced", request: state.request, splice, upstream });
     upstream.lease(this);
@@ -298,6 +301,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     const state = this.#state;
     if (state.name === "closed") return;
     if (state.name === "spliced") this.#reportSplice(state);
+    if (state.name === "deciding") this.#report(state.request, { status: goneStatus, bytesIn: 0, bytesOut: 0 });
     if (state.name === "exchanging") {
       const { status, bytesIn, bytesOut } = state.exchange;
       this.#report(state.request, { status: status || goneStatus, bytesIn, bytesOut });
