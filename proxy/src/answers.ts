@@ -61,7 +61,7 @@ export function answerText(refusal: Refusal, options: { method: string; close: b
     "Content-Type: application/json",
     `Content-Length: ${Buffer.byteLength(body)}`,
     "Cache-Control: no-cache, private",
-    `Warning: 299 - "${quotedAscii(refusal.message)}"`,
+    warningLine(refusal.message),
     ...(refusal.http === 401 ? ['WWW-Authenticate: Bearer realm="kube-connector"'] : []),
     ...(refusal.http === 405 ? ["Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"] : []),
     ...(refusal.http === 503 ? [`Retry-After: ${retryAfterSeconds}`] : []),
@@ -104,6 +104,11 @@ function statusBody(refusal: Refusal): string {
 /** For a header or a reason phrase: line breaks become spaces, what is not visible ASCII a question mark. */
 function oneAsciiLine(text: string): string {
   return text.replaceAll(/\s+/g, " ").replaceAll(/[^\x20-\x7e]/g, "?");
+}
+
+/** The header line that kubectl prints (RFC 9111, 5.5), without its line end. */
+export function warningLine(sentence: string): string {
+  return `Warning: 299 - "${quotedAscii(sentence)}"`;
 }
 
 /** As `oneAsciiLine`, for the inside of a quoted-string (RFC 9110, 5.6.4). */

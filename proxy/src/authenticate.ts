@@ -1,4 +1,10 @@
-import type { ResolvedConnector, Secret } from "@kube-connector/core";
+import type { Secret } from "@kube-connector/core";
+
+/** Which connector a tunnel is asked for; whether there is one of that name is not known yet. */
+export interface ConnectorName {
+  namespace: string;
+  name: string;
+}
 
 /** Who sent a request, as TokenReview names it. */
 export interface Caller {
@@ -14,8 +20,13 @@ export interface Caller {
 
 /** Says who a token belongs to. */
 export interface Authenticator {
-  /** Whether a tunnel token opens a tunnel. Fault: unauthenticated (407), unavailable (503). */
-  tunnel(token: Secret, connector: ResolvedConnector): Promise<void>;
+  /** Whether a tunnel token opens a tunnel to the connector of that name. Fault: unauthenticated (407), unavailable (503). */
+  tunnel(token: Secret, connector: ConnectorName): Promise<void>;
   /** Whose request token it is. Fault: unauthenticated (401), unavailable (503). */
   request(token: Secret): Promise<Caller>;
+  /**
+   * The same for the token of a stream that is open. One that has only expired since is still good: as at an API server a
+   * stream may outlive its token. Fault: as above.
+   */
+  streaming(token: Secret): Promise<void>;
 }

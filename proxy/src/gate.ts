@@ -1,6 +1,6 @@
 import { type Clock, Fault, type Log, type ResolvedConnector, Secret } from "@kube-connector/core";
 import { Refusal } from "./answers.ts";
-import type { Authenticator, Caller } from "./authenticate.ts";
+import type { Authenticator, Caller, ConnectorName } from "./authenticate.ts";
 import type { Authorizer } from "./authorize.ts";
 import type { ConnectorSource } from "./connectors/source.ts";
 import { bearerToken } from "./headers.ts";
@@ -50,8 +50,18 @@ export async function passGate(token: Secret, connector: ResolvedConnector, aske
   }
 }
 
+/** Whether the caller of an open stream may still have it. Faults as above. */
+export async function passGateAgain(
+  stream: { token: Secret; caller: Caller },
+  connector: ResolvedConnector,
+  asked: Asked,
+): Promise<void> {
+  await asked.authenticator.streaming(stream.token);
+  await asked.authorizer.may(stream.caller, connector);
+}
+
 /** Whether a tunnel token opens a tunnel to that connector. Faults: unauthenticated, unavailable. */
-export async function passTunnelGate(token: Secret, connector: ResolvedConnector, asked: Asked): Promise<void> {
+export async function passTunnelGate(token: Secret, connector: ConnectorName, asked: Asked): Promise<void> {
   try {
     await asked.authenticator.tunnel(token, connector);
     asked.metrics.decided("tunnel", "allow");

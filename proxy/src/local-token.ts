@@ -1,12 +1,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { Fault, Secret } from "@kube-connector/core";
-import type { Authenticator } from "./authenticate.ts";
+import type { Authenticator, ConnectorName } from "./authenticate.ts";
 import type { Authorizer } from "./authorize.ts";
-
-interface ConnectorName {
-  namespace: string;
-  name: string;
-}
 
 /** Identity without a cluster: each connector has two tokens of its own, good as long as this object lives. */
 export interface LocalAccess {
@@ -57,6 +52,8 @@ export function createLocalAccess(): LocalAccess {
         pod: undefined,
       };
     },
+    // These tokens do not expire while the process lives, and nothing but its end takes them back.
+    async streaming() {},
   };
   const authorizer: Authorizer = {
     async may(caller, connector) {

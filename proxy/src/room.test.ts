@@ -141,6 +141,8 @@ describe("CONNECT", () => {
   });
 
   test.each([
+    ["a wrong token for a connector that does not exist", 407, (a: string) => connectText(a, basic("x/y", "wrong"))],
+    ["a connector that does not exist", 404, (a: string) => connectText(a, basic("x/y", tunnelToken))],
     ["a wrong token", 407, (a: string) => connectText(a, basic("team-a/prod", "wrong"))],
     ["an empty token", 407, (a: string) => connectText(a, basic("team-a/prod", ""))],
     ["Bearer", 407, (a: string) => connectText(a, `Bearer ${tunnelToken}`)],
@@ -350,6 +352,22 @@ describe("the target", () => {
 });
 
 type Room = Awaited<ReturnType<typeof startTestProxy>>;
+
+test("the target refuses the stored token: its 401 passes, with a warning that says whose token it is", async () => {
+  await using room = await startTestProxy({
+    onConnection: (connection) => {
+      void connection
+        .until("\r\n\r\n")
+        .then(() => connection.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno"));
+    },
+  });
+  const client = await room.forward();
+  const answer = await client.ask(requestText("GET", "/", room.authority));
+  expect([answer.status, answer.body]).toEqual([401, "no"]);
+  expect(answer.head).toMatch(
+    /^Warning: 299 - "The target cluster at .* refuses the stored token of connector team-a\/prod; /m,
+  );
+});
 
 test("the stored token is replaced: the next request has the new one, on the same connections", async () => {
   await using room = await startTestProxy();

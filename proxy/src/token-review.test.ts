@@ -140,6 +140,19 @@ test("above the limit of reviews callers that are not known are asked to come ag
   await authenticator.request(new Secret("c"));
 });
 
+test("a stream goes on when its token has only expired since; while it has not, the review counts", async () => {
+  const { authenticator, api, clock, claims } = make();
+  await authenticator.streaming(token);
+  expect(api.count(reviews)).toBe(1);
+  api.on(reviews, () => ({ status: { authenticated: false } }));
+  clock.pass(60_000);
+  await expect(authenticator.streaming(token)).rejects.toThrow(code("unauthenticated"));
+  clock.pass((claims.expiresAt - clock.now() / 1000) * 1000);
+  await authenticator.streaming(token);
+  expect(api.count(reviews)).toBe(2);
+  await expect(authenticator.request(token)).rejects.toThrow(code("unauthenticated"));
+});
+
 test("a tunnel token is judged by the keys alone, for its own audience", async () => {
   const { authenticator, api, asked, claims } = make();
   claims.expiresAt = 1;

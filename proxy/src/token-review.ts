@@ -72,13 +72,19 @@ export function createTokenReviewAuthenticator(options: TokenReviewOptions): Aut
     }
   }
 
+  function request(token: Secret): Promise<Caller> {
+    const digest = createHash("sha256").update(token.reveal()).digest("base64");
+    return cache.read(JSON.stringify([digest, requestAudience]), () => review(token));
+  }
+
   return {
     async tunnel(token) {
       await keys.verify(token, { word: "tunnel token", audience: tunnelAudience });
     },
-    request(token) {
-      const digest = createHash("sha256").update(token.reveal()).digest("base64");
-      return cache.read(JSON.stringify([digest, requestAudience]), () => review(token));
+    request,
+    async streaming(token) {
+      const { expiresAt } = await keys.verify(token, { word: "request token", audience: requestAudience });
+      if (clock.now() / 1000 < expiresAt) await request(token);
     },
   };
 }

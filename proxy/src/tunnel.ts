@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { type ResolvedConnector, Secret } from "@kube-connector/core";
 import { connectAnswerText, Refusal, refusalOf } from "./answers.ts";
+import type { ConnectorName } from "./authenticate.ts";
 import { type Collaborators, passTunnelGate } from "./gate.ts";
 import { parseConnectHead, type RequestHead } from "./http1/head.ts";
 import { Inbox } from "./http1/inbox.ts";
@@ -86,12 +87,14 @@ export class Tunnel {
       throw new Refusal(405, `This port is a forward proxy and takes only CONNECT; ${how}`);
     }
     if (this.#with.isDraining()) throw new Refusal(503, "The proxy is stopping; connect again");
-    const { key, token } = credentials(head);
+    const { name, token } = credentials(head);
+    // First the token: a stranger does not learn which connectors there are.
+    await passTunnelGate(token, name, this.#with);
+    const key = `${name.namespace}/${name.name}`;
     if (!this.#with.connectors.isSynced())
       throw new Refusal(503, "The proxy has not read its connectors yet; try again");
     const connector = this.#with.connectors.get(key);
     if (connector === undefined) throw new Refusal(404, `The proxy serves no connector ${key}; check that it exists`);
-    await passTunnelGate(token, connector, this.#with);
     checkConnectTarget(head.target, connector);
     return connector;
   }
@@ -175,14 +178,15 @@ function connectRefusalOf(thrown: unknown): Refusal {
 }
 
 /** The connector and the tunnel token of a CONNECT. Refusal: 407. */
-function credentials(head: RequestHead): { key: string; token: Secret } {
+function credentials(head: RequestHead): { name: ConnectorName; token: Secret } {
   const given = /^basic +([A-Za-z0-9+/]+={0,2})$/i.exec(proxyAuthorization(head) ?? "")?.[1];
   const decoded = given === undefined ? "" : Buffer.from(given, "base64").toString("latin1");
   const colon = decoded.indexOf(":");
-  const key = decoded.slice(0, Math.max(colon, 0));
+  const [, namespace, name] =
+    /^([a-z0-9-]{1,63})\/([a-z0-9.-]{1,253})$/.exec(decoded.slice(0, Math.max(colon, 0))) ?? [];
   const token = decoded.slice(colon + 1);
-  if (!/^[a-z0-9-]{1,63}\/[a-z0-9.-]{1,253}$/.test(key) || !/^[\x21-\x7e]+$/.test(token)) {
+  if (namespace === undefined || name === undefined || !/^[\x21-\x7e]+$/.test(token)) {
     throw new Refusal(407, "The proxy-url should hold namespace%2Fname of a connector and the tunnel token");
   }
-  return { key, token: new Secret(token) };
+  return { name: { namespace, name }, token: new Secret(token) };
 }

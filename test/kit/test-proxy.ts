@@ -83,6 +83,9 @@ export class TestAccess implements Authenticator, Authorizer {
       pod: undefined,
     };
   }
+  async streaming(token: Secret): Promise<void> {
+    await this.request(token);
+  }
   async may(): Promise<void> {
     if (this.fault !== undefined) throw this.fault;
   }

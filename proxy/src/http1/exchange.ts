@@ -1,6 +1,6 @@
 import type { TLSSocket } from "node:tls";
 import type { ResolvedConnector } from "@kube-connector/core";
-import { Refusal } from "../answers.ts";
+import { Refusal, warningLine } from "../answers.ts";
 import { TlsRefusal } from "../dial.ts";
 import type { Collaborators } from "../gate.ts";
 import { clientHeaderLines, mayTrailRequest, mayTrailResponse, upstreamHeaderLines } from "../headers.ts";
@@ -269,7 +269,8 @@ export class Exchange implements UpstreamUser {
     const keep = !unsure && !head.old && !head.connection.has("close");
     const close = unsure || this.#client.mustClose();
     this.#state = { name: "answering", upstream: state.upstream, keep, close };
-    this.#passBody(rest, 0, headText(head, close ? "Connection: close\r\n" : ""));
+    const warning = head.status === 401 ? `${warningLine(this.#tokenRefused())}\r\n` : "";
+    this.#passBody(rest, 0, headText(head, close ? `${warning}Connection: close\r\n` : warning));
   }
 
   /** Writes `head` and what of `bytes` belongs to the body, in one piece when there is a head. */
@@ -306,6 +307,13 @@ export class Exchange implements UpstreamUser {
     this.#state = { name: "over" };
     this.#client.socket.write(headText(head, `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`), "latin1");
     this.#client.exchangeSwitched(upstream, this.#inbox.takeAll());
+  }
+
+  /** kubectl shows nothing of a 401 but its own words, which send people to look at their kubeconfig. */
+  #tokenRefused(): string {
+    const { namespace, name, target } = this.#request.connector;
+    const what = `The target cluster at ${target.authority} refuses the stored token of connector ${namespace}/${name}`;
+    return `${what}; its admin should put a valid one into the Secret`;
   }
 
   #badAnswer(error: unknown): void {

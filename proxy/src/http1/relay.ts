@@ -1,7 +1,7 @@
 import type { TLSSocket } from "node:tls";
 import type { ResolvedConnector } from "@kube-connector/core";
 import { answerText, Refusal, refusalOf } from "../answers.ts";
-import { type Collaborators, isNo, passGate, requestToken } from "../gate.ts";
+import { type Collaborators, isNo, passGate, passGateAgain, requestToken } from "../gate.ts";
 import { checkHost, isWatch, upstreamTarget } from "../target.ts";
 import { Splice } from "../upgrade.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
@@ -162,9 +162,9 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     checkHost(head.host, this.admitted.door, connector);
     const target = upstreamTarget(head.target, this.admitted.door, connector.target.prefix);
     const token = requestToken(head);
-    await passGate(token, connector, this.#with);
+    const caller = await passGate(token, connector, this.#with);
     if (this.#state.name !== "deciding" || this.#state.request !== request) return;
-    request.token = token;
+    request.sender = { token, caller };
     request.watch = isWatch(head.method, target.query);
     request.allowedAt = this.#now();
     if (connector.token === undefined) {
@@ -337,11 +337,11 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     request.askedAt = now;
     const stillOpen = () => "request" in this.#state && this.#state.request === request;
     const connector = this.currentConnector();
-    if (connector === undefined || request.token === undefined) {
+    if (connector === undefined || request.sender === undefined) {
       this.cut();
       return;
     }
-    passGate(request.token, connector, this.#with).then(
+    passGateAgain(request.sender, connector, this.#with).then(
       () => {
         request.allowedAt = this.#now();
       },

@@ -1,4 +1,5 @@
 import type { Secret } from "@kube-connector/core";
+import type { Caller } from "../authenticate.ts";
 import type { Refusal } from "../answers.ts";
 import type { Collaborators } from "../gate.ts";
 import type { Door } from "../metrics.ts";
@@ -25,7 +26,8 @@ export interface RequestInHand {
   /** Whether the connection can go on after a refusal: no body, nothing that may follow uninvited. */
   readonly reusable: boolean;
   readonly wantsClose: boolean;
-  token: Secret | undefined;
+  /** Who sent it, and by which token; undefined until it was let through. */
+  sender: { token: Secret; caller: Caller } | undefined;
   watch: boolean;
   /** When its caller was last asked about, and last found to be allowed. */
   askedAt: number;
@@ -42,7 +44,7 @@ export function requestInHand(head: RequestHead, now: number): RequestInHand {
     upgrade,
     reusable: head.body === "none" && upgrade === undefined && !wantsClose,
     wantsClose,
-    token: undefined,
+    sender: undefined,
     watch: false,
     askedAt: now,
     allowedAt: now,
@@ -58,7 +60,7 @@ export function unreadRequest(now: number): RequestInHand {
     upgrade: undefined,
     reusable: false,
     wantsClose: true,
-    token: undefined,
+    sender: undefined,
     watch: false,
     askedAt: now,
     allowedAt: now,
