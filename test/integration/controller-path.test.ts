@@ -102,6 +102,23 @@ test("a Connector with its Secret becomes Ready, and all it needs is there", asy
   expect([...seen]).toEqual(["/kubernetes/global/livez", "/kubernetes/global/api", "/kubernetes/global/version"]);
 });
 
+test("the proxy's pod passes the restricted Pod Security level", async () => {
+  await room.api.request("PATCH", "/api/v1/namespaces/kube-connector-proxy", {
+    contentType: "application/merge-patch+json",
+    body: { metadata: { labels: { "pod-security.kubernetes.io/enforce": "restricted" } } },
+  });
+  const deployment = await get("/apis/apps/v1/namespaces/kube-connector-proxy/deployments/p-team-a--prod");
+  const { template } = deployment.spec as { template: { metadata: object; spec: object } };
+  const pods = "/api/v1/namespaces/kube-connector-proxy/pods";
+  const body = { metadata: { ...template.metadata, name: "dry" }, spec: template.spec };
+  await room.api.request("POST", pods, { query: { dryRun: "All" }, body });
+  const containers = [{ name: "main", image: "none" }];
+  const loose = { metadata: { name: "dry" }, spec: { serviceAccountName: "p-team-a--prod", containers } };
+  await expect(room.api.request("POST", pods, { query: { dryRun: "All" }, body: loose })).rejects.toThrow(
+    "PodSecurity",
+  );
+});
+
 test("a replaced token is in the resolved Secret within a second, and the leaf is not touched", async () => {
   const before = await get("/api/v1/namespaces/kube-connector-proxy/secrets/r-team-a--prod");
   target.tokens.add("rotated");
