@@ -12,6 +12,7 @@ export interface Config {
   identity?: string;
   privateAddress: { host: string; port: number };
   logLevel: LogLevel;
+  proxyLogLevel: LogLevel;
   leaderElect: boolean;
 }
 
@@ -81,6 +82,11 @@ export const configOptions: Options<Config> = {
     parse: value.listen,
   },
   logLevel: { meaning: `One of ${logLevels.join(", ")}.`, default: "info", parse: value.oneOf(...logLevels) },
+  proxyLogLevel: {
+    meaning: "The same for the proxies. A change rolls them.",
+    default: "info",
+    parse: value.oneOf(...logLevels),
+  },
   leaderElect: {
     meaning: "Whether replicas elect one of them. false only when there is never a second.",
     default: "true",

@@ -1,8 +1,14 @@
 import { lookup } from "node:dns/promises";
 import tls from "node:tls";
-import { type Clock, describeErrno, errnoOf, Fault, type ResolvedConnector } from "@kube-connector/core";
+import {
+  type Clock,
+  describeErrno,
+  errnoOf,
+  Fault,
+  refusedAddress,
+  type ResolvedConnector,
+} from "@kube-connector/core";
 import { Refusal } from "./answers.ts";
-import { mayDial } from "./dial-rules.ts";
 
 /** How the one target of a connector is reached. */
 export interface DialPlan {
@@ -88,7 +94,7 @@ async function allowedAddresses(plan: DialPlan, options: DialOptions): Promise<s
   }
   const allowed = found
     .map(({ address }) => address)
-    .filter((ip) => mayDial(ip, { loopback: options.allowLoopback }))
+    .filter((ip) => refusedAddress(ip, { loopback: options.allowLoopback }) === undefined)
     .slice(0, addressLimit);
   if (allowed.length > 0) return allowed;
   throw new Refusal(

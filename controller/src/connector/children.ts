@@ -1,4 +1,11 @@
-import { type Connector, type ConnectorClass, labels, resolvedSecretType, serviceName } from "@kube-connector/core";
+import {
+  type Connector,
+  type ConnectorClass,
+  labels,
+  type LogLevel,
+  resolvedSecretType,
+  serviceName,
+} from "@kube-connector/core";
 import { type Child, classLabel } from "../kube/apply.ts";
 
 // What a Connector and a class turn into. Pure.
@@ -8,6 +15,7 @@ export interface Places {
   proxyNamespace: string;
   sharedNamespace: string;
   proxyImage: string;
+  proxyLogLevel: LogLevel;
   clusterDomain: string;
 }
 
@@ -103,7 +111,7 @@ export function dedicatedProxy(connector: Connector, connectorClass: ConnectorCl
     namespace: places.proxyNamespace,
     name: names.proxy,
     labels: connectorLabels(connector),
-    args: ["--secrets-namespace", places.proxyNamespace, "--secret-name", names.resolved],
+    args: ["--secrets-namespace", places.proxyNamespace, "--secret-name", names.resolved, ...logging(places)],
     rules: [
       { apiGroups: [""], resources: ["secrets"], resourceNames: [names.resolved], verbs: ["get", "list", "watch"] },
     ],
@@ -118,10 +126,14 @@ export function sharedProxy(connectorClass: ConnectorClass, places: Places): Chi
     namespace: places.sharedNamespace,
     name,
     labels: { [labels.managedBy]: "kube-connector", [classLabel]: classLabelValue(connectorClass.metadata.name) },
-    args: ["--secrets-namespace", places.sharedNamespace, "--secrets-selector", `${labels.proxy}=${name}`],
+    args: ["--secrets-namespace", places.sharedNamespace, "--secrets-selector", `${labels.proxy}=${name}`].concat(
+      logging(places),
+    ),
     rules: [{ apiGroups: [""], resources: ["secrets"], verbs: ["get", "list", "watch"] }],
   });
 }
+
+const logging = (places: Places) => ["--log-level", places.proxyLogLevel];
 
 /** A class's name as a label's value, which is shorter than a name may be. */
 export function classLabelValue(name: string): string {

@@ -12,6 +12,7 @@ const places: Places = {
   proxyNamespace: "kube-connector-proxy",
   sharedNamespace: "kube-connector-shared",
   proxyImage: "proxy:1",
+  proxyLogLevel: "info",
   clusterDomain: "cluster.local",
 };
 const k8s: ConnectorClass = { metadata: { name: "k8s", uid: "c-1" }, spec: { type: "Kubernetes", auth: [] } };

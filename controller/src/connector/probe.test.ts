@@ -7,7 +7,7 @@ import { onTestFinished, expect, test } from "vitest";
 import { createTestCa } from "../../../test/kit/certificates.ts";
 import { createTestClock } from "../../../test/kit/clock.ts";
 import { type ProbedTarget, startProbedTarget } from "../../../test/kit/controller-room.ts";
-import { type ProbeInput, type ProbeOutcome, probeTarget, refusedRange } from "./probe.ts";
+import { type ProbeInput, type ProbeOutcome, probeTarget } from "./probe.ts";
 import { startProber } from "./prober.ts";
 import type { Verdict } from "./resolve.ts";
 
@@ -114,28 +114,6 @@ test("no TLS, no HTTP, no answer, no host, no listener: each has its sentence", 
     expect(verdict).toMatchObject({ status: "False", reason: "ConnectionFailed" });
     expect(verdict.message).toContain(sentence);
   }
-});
-
-test("addresses that are never dialled are known in every spelling", () => {
-  const refused = [
-    "169.254.169.254",
-    "::ffff:169.254.169.254",
-    "127.0.0.1",
-    "::1",
-    "0.0.0.0",
-    "::",
-    "224.0.0.1",
-    "fe80::1",
-    "ff02::1",
-    "::ffff:7f00:1",
-  ];
-  for (const address of refused)
-    expect({ address, range: refusedRange(address, {}) }).not.toEqual({ address, range: undefined });
-  for (const address of ["10.0.0.1", "192.168.1.100", "8.8.8.8", "fd00::1", "2001:db8::1", "172.16.0.1"]) {
-    expect({ address, range: refusedRange(address, {}) }).toEqual({ address, range: undefined });
-  }
-  expect(refusedRange("127.0.0.1", { allowLoopback: true })).toBeUndefined();
-  expect(refusedRange("169.254.169.254", { allowLoopback: true })).toBe("link-local");
 });
 
 const good: Verdict = { status: "True", reason: "Ready", message: "" };

@@ -1,8 +1,15 @@
 import { lookup } from "node:dns/promises";
 import { Agent, request } from "node:http";
-import { BlockList, isIP, connect as netConnect, type Socket } from "node:net";
+import { isIP, connect as netConnect, type Socket } from "node:net";
 import { type ConnectionOptions, connect as tlsConnect, type TLSSocket } from "node:tls";
-import { describeErrno, type DescribedConnector, errnoOf, type Secret, type TargetAddress } from "@kube-connector/core";
+import {
+  describeErrno,
+  type DescribedConnector,
+  errnoOf,
+  refusedAddress,
+  type Secret,
+  type TargetAddress,
+} from "@kube-connector/core";
 import type { Verdict } from "./resolve.ts";
 
 // One round of questions to a target: prefix + /livez, /api and /version on one new connection. The certificate is
@@ -188,39 +195,12 @@ class RefusedAddress extends Error {}
 async function resolveTarget(input: ProbeInput, options: ProbeOptions): Promise<string[]> {
   const { host } = input.target;
   const found = input.target.isIp ? [host] : (await lookup(host, { all: true })).map(({ address }) => address);
-  const allowed = found.filter((address) => refusedRange(address, options) === undefined);
+  const why = (address: string) => refusedAddress(address, { loopback: options.allowLoopback === true });
+  const allowed = found.filter((address) => why(address) === undefined);
   if (allowed.length > 0) return allowed;
-  const range = refusedRange(found[0] ?? "", options) ?? "unknown";
   throw new RefusedAddress(
-    `it leads to ${found[0] ?? "nothing"}, a ${range} address, which is never dialled; give an address of the target's API server`,
+    `it leads to ${found[0] ?? "nothing"}, a ${why(found[0] ?? "")} address, which is never dialled; give an address of the target's API server`,
   );
-}
-
-const ranges: Record<string, BlockList> = {};
-for (const [name, subnets] of Object.entries({
-  loopback: ["127.0.0.0/8", "::1/128"],
-  "link-local": ["169.254.0.0/16", "fe80::/10"],
-  metadata: ["fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32"],
-  multicast: ["224.0.0.0/4", "ff00::/8"],
-  unspecified: ["0.0.0.0/8", "::/128"],
-  broadcast: ["255.255.255.255/32"],
-})) {
-  const list = new BlockList();
-  for (const subnet of subnets) {
-    const [net = "", bits] = subnet.split("/");
-    list.addSubnet(net, Number(bits), net.includes(":") ? "ipv6" : "ipv4");
-  }
-  ranges[name] = list;
-}
-
-/** The kind of address that is never dialled, or undefined. BlockList sees through IPv4 mapped into IPv6. */
-export function refusedRange(address: string, options: { allowLoopback?: boolean }): string | undefined {
-  const family = isIP(address) === 6 ? "ipv6" : "ipv4";
-  for (const [name, list] of Object.entries(ranges)) {
-    if (name === "loopback" && options.allowLoopback === true) continue;
-    if (list.check(address, family)) return name;
-  }
-  return undefined;
 }
 
 /** TCP first, so that its failure is told as it is and not as TLS that closed. */

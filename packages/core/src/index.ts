@@ -23,6 +23,7 @@ export {
   schemaProblems,
 } from "./connector.ts";
 export { customResourceDefinitions } from "./crd.ts";
+export { refusedAddress } from "./dial-rules.ts";
 export { type ApiAnswer, describeErrno, errnoOf, Fault, type FaultCode, faults, problems } from "./fault.ts";
 export { type KubeconfigParts, renderKubeconfig, tunnelUrl } from "./kubeconfig.ts";
 export { readKubeconfig } from "./kubeconfig-access.ts";

@@ -117,6 +117,7 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
     for (const key of cache.keys()) if (!seen.has(key)) put(key, undefined);
     synced = true;
     announce();
+    log.debug("Listed", { count: cache.size, resourceVersion: version });
     return version;
   }
 

@@ -1,28 +1,28 @@
 import { BlockList, isIP, isIPv4 } from "node:net";
 
-// Which IP addresses the proxy never dials, whatever a connector's address or a DNS answer says. Private ranges are fine:
+// Which IP addresses the proxy and the controller's probes never dial, whatever a connector's address or a DNS answer says. Private ranges are fine:
 // that is where clusters are.
 
-const refused = new BlockList();
-for (const [network, bits] of [
-  ["0.0.0.0", 8], // unspecified, "this network"
-  ["169.254.0.0", 16], // link-local, the metadata services of most clouds
-  ["192.0.0.192", 32], // metadata: Oracle
-  ["100.100.100.200", 32], // metadata: Alibaba
-  ["168.63.129.16", 32], // metadata: Azure's wire server
-  ["224.0.0.0", 4], // multicast
-  ["240.0.0.0", 4], // reserved, broadcast
-] as const) {
-  refused.addSubnet(network, bits, "ipv4");
-}
-for (const [network, bits] of [
-  ["::", 128], // unspecified
-  ["fe80::", 10], // link-local
-  ["ff00::", 8], // multicast
-  ["fd00:ec2::254", 128], // metadata: AWS
-  ["fd20:ce::254", 128], // metadata: Google
-] as const) {
-  refused.addSubnet(network, bits, "ipv6");
+type Kind = "loopback" | "link-local" | "metadata" | "multicast" | "unspecified" | "reserved";
+
+const refused: readonly [Kind, BlockList][] = (
+  [
+    ["unspecified", ["0.0.0.0/8", "::/128"]],
+    ["link-local", ["169.254.0.0/16", "fe80::/10"]], // the metadata services of most clouds are here
+    // Oracle, Alibaba, Azure's wire server, AWS, Google
+    ["metadata", ["192.0.0.192/32", "100.100.100.200/32", "168.63.129.16/32", "fd00:ec2::254/128", "fd20:ce::254/128"]],
+    ["multicast", ["224.0.0.0/4", "ff00::/8"]],
+    ["reserved", ["240.0.0.0/4"]], // with broadcast
+  ] as const
+).map(([kind, subnets]) => [kind, blockList(subnets)]);
+
+function blockList(subnets: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const subnet of subnets) {
+    const [network = "", bits] = subnet.split("/");
+    list.addSubnet(network, Number(bits), network.includes(":") ? "ipv6" : "ipv4");
+  }
+  return list;
 }
 
 const loopback = new BlockList();
@@ -38,14 +38,19 @@ embedding.addSubnet("64:ff9b::", 96, "ipv6"); // NAT64
 const sixToFour = new BlockList();
 sixToFour.addSubnet("2002::", 16, "ipv6");
 
-/** Whether that IP, as a resolver gave it, may be dialled. What is no IP may not. */
-export function mayDial(ip: string, options: { loopback: boolean }): boolean {
-  if (isIP(ip) === 0) return false;
+/**
+ * Why that IP, as a resolver gave it, may not be dialled: its kind, or "malformed" for what is no IP. undefined: it may.
+ * `loopback` allows this machine itself, for standalone and tests.
+ */
+export function refusedAddress(ip: string, options: { loopback: boolean }): Kind | "malformed" | undefined {
+  if (isIP(ip) === 0) return "malformed";
+  const family = isIPv4(ip) ? "ipv4" : "ipv6";
   const v4 = isIPv4(ip) ? ip : embeddedV4(ip);
-  if (loopback.check(ip, isIPv4(ip) ? "ipv4" : "ipv6")) return options.loopback;
-  if (v4 === undefined) return !refused.check(ip, "ipv6");
-  if (loopback.check(v4, "ipv4")) return options.loopback;
-  return !refused.check(v4, "ipv4") && (isIPv4(ip) || !refused.check(ip, "ipv6"));
+  if (loopback.check(ip, family) || (v4 !== undefined && loopback.check(v4, "ipv4"))) {
+    return options.loopback ? undefined : "loopback";
+  }
+  const found = refused.find(([, list]) => list.check(ip, family) || (v4 !== undefined && list.check(v4, "ipv4")));
+  return found?.[0];
 }
 
 function embeddedV4(ip: string): string | undefined {
