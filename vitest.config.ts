@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { FileOrder } from "./test/kit/file-order.ts";
 
 // Three kinds of tests: unit and room tests stand beside the code, integration tests take rooms together with a real
 // API server, e2e tests run inside the cluster that test/cluster/with-cluster.sh makes.
@@ -8,6 +9,7 @@ export default defineConfig({
   test: {
     reporters: ["default", "./test/kit/reporter.ts"],
     passWithNoTests: false,
+    sequence: { sequencer: FileOrder },
     projects: [
       {
         test: {
