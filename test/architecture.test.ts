@@ -2,6 +2,7 @@
 // importing a module does nothing. ARCHITECTURE.md prints these invariants.
 import { readdirSync, readFileSync } from "node:fs";
 import { builtinModules } from "node:module";
+import { faults } from "@kube-connector/core";
 import { expect, test } from "vitest";
 
 const root = new URL("..", import.meta.url).pathname;
@@ -117,6 +118,20 @@ test("every socket gets an error listener: no code creates one without", () => {
 test("tests have no module mocks", () => {
   const pattern = new RegExp(["vi", "(mock|doMock|stubGlobal)"].join("\\."));
   expect(sources.filter(({ text }) => pattern.test(text)).map(({ file }) => file)).toEqual([]);
+});
+
+test("core/README.md shows the table of errors as it is", () => {
+  const readme = readFileSync(`${root}/packages/core/README.md`, "utf8");
+  for (const [code, { http, retry, exit }] of Object.entries(faults)) {
+    const row = readme.split("\n").find((line) => line.startsWith(`| ${code} |`)) ?? "";
+    const cells = row.split("|").map((cell) => cell.trim());
+    expect([code, cells[2]?.split(" ")[0], cells[4], cells[5]]).toEqual([
+      code,
+      String(http),
+      retry ? "yes" : "no",
+      String(exit),
+    ]);
+  }
 });
 
 test("every room has a README", () => {

@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { connect, targets } from "./cluster.ts";
-import { eventually, getJson, kubectl, kubectlOk } from "./kubectl.ts";
+import { getJson, kubectl, kubectlOk } from "./kubectl.ts";
 
 const deploy = fileURLToPath(new URL("../../deploy", import.meta.url));
 
@@ -10,8 +10,9 @@ interface PodList {
   items: { metadata: { name: string }; status: { conditions?: { type: string; status: string }[] } }[];
 }
 
-test("kubectl apply -k deploy makes all pods Ready, and a second time changes nothing", async () => {
-  await eventually(() => kubectlOk(["apply", "-k", deploy]), 30_000);
+test("kubectl apply of crd/ and install.yaml makes all pods Ready, and a second time changes nothing", async () => {
+  await kubectlOk(["apply", "-f", `${deploy}/crd/`]);
+  await kubectlOk(["apply", "-f", `${deploy}/install.yaml`]);
   await kubectlOk(["-n", "kube-connector", "rollout", "status", "deployment/controller", "--timeout=120s"], {
     timeout: 130_000,
   });

@@ -50,10 +50,14 @@ export function readOptions<T extends object>(
     const text = env[from];
     if (text !== undefined && text !== "") texts.set(name, { text, from });
   }
+  let unknown = false;
   for (const token of tokens) {
-    if (token.kind === "positional") wrong.push(`"${token.value}" is no flag; settings are given as --name value`);
+    // What follows an unknown flag is most likely its value.
+    if (token.kind === "positional" && !unknown) wrong.push(`"${token.value}" is no flag; settings are --name value`);
+    unknown = false;
     if (token.kind !== "option") continue;
     const name = byFlag.get(token.name);
+    unknown = name === undefined;
     if (name === undefined) wrong.push(`unknown flag ${token.rawName}; known are ${names.map(flagOf).join(", ")}`);
     else if (token.value === undefined) wrong.push(`${token.rawName} needs a value`);
     else texts.set(name, { text: token.value, from: token.rawName });
