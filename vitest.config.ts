@@ -39,6 +39,15 @@ export default defineConfig({
           fileParallelism: false,
         },
       },
+      {
+        test: {
+          name: "bench",
+          include: ["test/bench/**/*.test.ts"],
+          testTimeout: 600_000,
+          pool: "forks",
+          fileParallelism: false,
+        },
+      },
     ],
   },
 });

@@ -60,14 +60,19 @@ test("a listener that throws hinders neither the others nor the source", async (
   expect([told.length, after.length]).toEqual([1, 1]);
 });
 
-test("a thousand connectors are taken in well under a second", async () => {
+test("the last of four thousand connectors costs no more than the first ones", async () => {
   const { served } = make();
   const one = await version("one");
-  const started = performance.now();
-  for (let count = 0; count < 1_000; count += 1) {
-    const connector = { ...one.connector, name: `c${count}` };
-    served.put(`place-${count}`, { connector, fingerprint: `${one.fingerprint}${count}` });
+  const thousands: number[] = [];
+  for (let thousand = 0; thousand < 4; thousand += 1) {
+    const started = performance.now();
+    for (let count = 0; count < 1_000; count += 1) {
+      const name = `c${thousand * 1_000 + count}`;
+      served.put(`place-${name}`, { connector: { ...one.connector, name }, fingerprint: `${one.fingerprint}${name}` });
+    }
+    thousands.push(performance.now() - started);
   }
-  expect(performance.now() - started).toBeLessThan(500);
-  expect(served.all()).toHaveLength(1_000);
+  expect(served.all()).toHaveLength(4_000);
+  // Work that grew with the number of connectors would make it seven times.
+  expect(Math.min(...thousands.slice(2)) / Math.max(...thousands.slice(0, 2), 1)).toBeLessThan(4);
 });

@@ -1,18 +1,18 @@
-// What a publish costs, with the driver as a process of its own, started as in its container: p50 of a publish at most
-// 5 ms, 110 pods at once within 2 s, with 110 volumes and 1,000 Connectors. The limits here are wider, since a test
-// machine has other work; the figures are printed.
+// What a publish costs, with the driver as a process of its own, started as in its container, with 110 volumes and 1,000
+// Connectors. Nothing is asserted of times and sizes: each is a line, `name value unit target ok|short`.
 
 import { readFile } from "node:fs/promises";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { startStandInApi, testConnector } from "../kit/csi-api.ts";
 import { createStandInKubelet, testPod } from "../kit/csi-kubelet.ts";
 import { spawnDriver } from "../kit/csi-process.ts";
+import { figure } from "./figure.ts";
 
 const cannotMount = process.getuid?.() !== 0 && process.env.CI !== "true";
 const ca = `-----BEGIN CERTIFICATE-----\n${"MIIB".repeat(200)}\n-----END CERTIFICATE-----\n`;
 
 describe.skipIf(cannotMount)("figures (need root, to mount)", () => {
-  test("a publish, a burst, a republish and the memory stay within their limits", async () => {
+  test("a publish, a burst, a republish and the memory", async () => {
     const kubelet = await createStandInKubelet();
     onTestFinished(() => kubelet.cleanUp());
     const api = await startStandInApi();
@@ -48,13 +48,10 @@ describe.skipIf(cannotMount)("figures (need root, to mount)", () => {
     const status = await readFile(`/proc/${driver.child.pid ?? 0}/status`, "utf8");
     const resident = Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
     const median = (times: number[]) => times.sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? Number.NaN;
-    console.log(
-      `publish p50 ${median(singly).toFixed(1)} ms, unchanged republish p50 ${median(unchanged).toFixed(1)} ms, ` +
-        `109 pods at once ${burst.toFixed(0)} ms, resident ${resident.toFixed(0)} MiB`,
-    );
     expect(await kubelet.mounts()).toHaveLength(110);
-    expect(median(singly)).toBeLessThan(50);
-    expect(burst).toBeLessThan(5000);
-    expect(resident).toBeLessThan(150);
+    figure("csi publish p50", median(singly), "ms", { atMost: 5 });
+    figure("csi unchanged republish p50", median(unchanged), "ms", { atMost: 5 });
+    figure("csi 109 pods at once", burst, "ms", { atMost: 2000 });
+    figure("csi resident, 110 volumes", resident, "MiB", { atMost: 80 });
   });
 });
