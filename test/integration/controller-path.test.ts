@@ -82,7 +82,14 @@ test("a Connector with its Secret becomes Ready, and all it needs is there", asy
         containers: [
           {
             image: "proxy:test",
-            args: ["--secrets-namespace", "kube-connector-proxy", "--secret-name", "r-team-a--prod"],
+            args: [
+              "--secrets-namespace",
+              "kube-connector-proxy",
+              "--secret-name",
+              "r-team-a--prod",
+              "--log-level",
+              "info",
+            ],
           },
         ],
       },
@@ -190,6 +197,8 @@ test("a Shared class has one proxy for all its Connectors, and none when there a
               "kube-connector-shared",
               "--secrets-selector",
               "connectors.cpaas.io/proxy=proxy-pooled",
+              "--log-level",
+              "info",
             ],
           },
         ],
