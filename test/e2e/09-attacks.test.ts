@@ -2,6 +2,7 @@
 // that judges nothing: reach another host, be another user, hide one request in another, or see its own headers believed.
 // The last test looks at all that the target received meanwhile.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { RawClient } from "../kit/raw-client.ts";
 import { startWorkbench } from "./cluster.ts";
 import { bearer, type EchoConnector, type Mounted, readMounted, requestText, startEchoConnector } from "./doors.ts";
 import { kubectlOk } from "./kubectl.ts";
@@ -26,6 +27,13 @@ afterAll(async () => {
 const reached = (path: string) => echo.target.requests().filter(({ head }) => head.includes(` ${path}`));
 /** Whether any byte of a request for that path came, be it whole or not. */
 const touched = (path: string) => echo.target.everything().includes(path);
+
+/** All that came until the proxy closed; what has come after 5 s when it does not. */
+async function ending(client: RawClient): Promise<string> {
+  const all = await Promise.race([client.closed(), sleep(5000).then(() => `still open after: ${client.received()}`)]);
+  client.socket.destroy();
+  return all;
+}
 
 describe("the forward door", () => {
   test("CONNECT to another host, port or spelling of the IP is a 403 whose first line says what the connector reaches", async () => {
@@ -53,7 +61,7 @@ describe("the forward door", () => {
     expect(other).toMatch(/^HTTP\/1\.1 404 The proxy serves no connector team-a\/global/);
     const client = await echo.plain();
     client.send(requestText("GET", `${echo.target.address}/plain`, echo.target.authority, bearer(mounted.request)));
-    expect(await client.closed()).toMatch(/^HTTP\/1\.1 405 .*takes only CONNECT/);
+    expect(await ending(client)).toMatch(/^HTTP\/1\.1 405 .*takes only CONNECT/);
   });
 
   test("bytes sent behind CONNECT before its answer are no request: they are the client's TLS, or the connection ends", async () => {
@@ -61,7 +69,7 @@ describe("the forward door", () => {
     const basic = Buffer.from(`${key}:${mounted.tunnel}`).toString("base64");
     const head = `CONNECT ${echo.target.authority} HTTP/1.1\r\nProxy-Authorization: Basic ${basic}\r\n\r\n`;
     client.send(head + requestText("GET", "/early", echo.target.authority, bearer(mounted.request)));
-    expect(await client.closed()).toMatch(/^HTTP\/1\.1 200 OK\r\n\r\n/);
+    expect(await ending(client)).toMatch(/^HTTP\/1\.1 200 OK\r\n\r\n/);
     expect(touched("/early")).toBe(false);
   });
 });
@@ -75,9 +83,7 @@ describe.each(["forward", "reverse"] as const)("through the %s door", (door) => 
   async function refusedAndClosed(text: string): Promise<string> {
     const client = await open();
     client.send(text);
-    const all = await client.closed();
-    client.socket.destroy();
-    return all;
+    return ending(client);
   }
 
   async function ask(text: string) {
@@ -220,7 +226,7 @@ describe.each(["forward", "reverse"] as const)("through the %s door", (door) => 
       client.send(head);
       await sleep(20);
       client.send(body);
-      expect(await client.closed(), body).toMatch(/^HTTP\/1\.1 400 /);
+      expect(await ending(client), body).toMatch(/^HTTP\/1\.1 400 /);
     }
     expect(reached("/bad-chunks")).toEqual([]);
     expect(touched("/smuggled")).toBe(false);
@@ -256,7 +262,7 @@ describe.each(["forward", "reverse"] as const)("through the %s door", (door) => 
         expect(head).toMatch(/\r\nConnection: close\r\n/i);
         client.send(second);
         client.send(request("GET", "/after-upgrade"));
-        const all = await client.closed();
+        const all = await ending(client);
         expect(all.match(/HTTP\/1\.1 \d{3} /g)?.length).toBe(1);
         client.socket.destroy();
       }
