@@ -39,7 +39,7 @@ export async function logs(): Promise<[string, string][]> {
     for (const name of names) {
       for (const previous of ["false", "true"]) {
         const text = await kubectlOk(["-n", namespace, "logs", name, `--previous=${previous}`]).catch(() => "");
-        found.push([`${namespace}/${name}`, text]);
+        found.push([`${namespace}/${name.replace("pod/", "")}`, text]);
       }
     }
   }
