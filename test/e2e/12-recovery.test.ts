@@ -72,13 +72,14 @@ test("the leader alone is killed: the other one goes on within half a minute", a
   await connect("recovery-leader", at);
 });
 
-test("the driver is killed: a pod made meanwhile starts", async () => {
-  for (const { pid } of processes("csi-driver.mjs")) process.kill(pid, "SIGKILL");
+test("the driver's pod is killed: a pod made meanwhile starts", async () => {
+  const killed = kubectlOk(["-n", "kube-connector-csi", "delete", "pod", "--all", "--force", "--grace-period=0"]);
   const late = await startWorkbench({
     namespace: "team-a",
     name: "late",
     volumes: { global: { connector: "global", configurations: "kubeconfig" } },
   });
+  await killed;
   expect(await late.ok("ls /access/global")).toContain("kubeconfig");
   await late.delete();
 });
