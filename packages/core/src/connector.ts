@@ -226,7 +226,7 @@ export const connectorClassSpecSchema = z
       .array(z.enum(["kubeconfig", "kubeconfig-direct"]))
       .max(8)
       .optional()
-      .describe("The files that a volume may ask for by configuration.names."),
+      .describe("The files that volumes of this class offer by configuration.names; for people and tools to read."),
     proxy: z
       .strictObject({
         placement: z.enum(["Dedicated", "Shared"]).optional().meta({
