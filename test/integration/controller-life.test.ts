@@ -341,7 +341,9 @@ test("an API server that is away for longer than the Lease loses nothing: the le
   await createConnector(room.api, "team-a", "after", { address: target.address, tls });
   await untilCondition(room.api, "team-a", "after", "Ready=True/Ready", 60_000);
   expect((await room.api.request<{ items: KubeObject[] }>("GET", proxySecrets)).items.length).toBe(before + 1);
-  expect((await writesSince(stopped)).filter((write) => write.startsWith("delete"))).toEqual([]);
+  // The Connector of a test before this one is gone, and its last children may go only now.
+  const deletes = (await writesSince(stopped)).filter((write) => write.startsWith("delete"));
+  expect(deletes.filter((write) => !write.endsWith("--gone"))).toEqual([]);
 }, 150_000);
 
 test("/readyz and /metrics tell how it goes, per Connector and without a token", async () => {
