@@ -14,7 +14,7 @@ afterEach(async () => {
   for (const close of open.splice(0).toReversed()) await close();
 });
 
-async function startWith(answer: Answer) {
+async function startWith(answer: Answer, told: { after?: (milliseconds: number) => void } = {}) {
   const requests: URL[] = [];
   const server = createServer((request: IncomingMessage, response) => {
     const url = new URL(request.url ?? "", "http://x");
@@ -26,7 +26,13 @@ async function startWith(answer: Answer) {
   const changes: string[] = [];
   const reflector: Reflector<string> = startReflector({
     api,
-    clock: { ...systemClock, after: (ms, then) => systemClock.after(Math.min(ms, 50), then) },
+    clock: {
+      ...systemClock,
+      after(ms, then) {
+        told.after?.(ms);
+        return systemClock.after(Math.min(ms, 50), then);
+      },
+    },
     log: silentLog,
     path: "/api/v1/configmaps",
     pageSize: 2,
@@ -106,6 +112,24 @@ test("a first list that fails is tried again, and nothing is synced before it su
   await reflector.synced;
   expect(tries).toBe(3);
   expect(reflector.get("n/a")).toBe("1");
+});
+
+test("after an outage the first refusals are waited for as if they were the first failures", async () => {
+  const waits: number[] = [];
+  let tries = 0;
+  const { reflector } = await startWith(
+    (url, response) => {
+      if (url.searchParams.has("watch")) response.write(event("BOOKMARK", { metadata: { resourceVersion: "1" } }));
+      else if (++tries <= 6) response.destroy();
+      else if (tries === 7) response.writeHead(503).end("starting");
+      else response.end(list([item("a", "1")], "1"));
+    },
+    { after: (ms) => waits.push(ms) },
+  );
+  await reflector.synced;
+  expect(waits.length).toBeGreaterThanOrEqual(7);
+  expect(Math.max(...waits.slice(0, 6))).toBeLessThanOrEqual(5_000);
+  expect(waits[6]).toBeLessThanOrEqual(800);
 });
 
 test("half a line at a watch's end is not applied; the watch goes on from the last whole event", async () => {

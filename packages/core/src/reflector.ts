@@ -153,6 +153,7 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
   async function run(): Promise<void> {
     let version = "";
     let failures = 0;
+    let answered = false;
     while (!stopping.signal.aborted) {
       try {
         if (version === "") version = await list();
@@ -162,7 +163,10 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
       } catch (error) {
         if (stopping.signal.aborted) return;
         const fault = error instanceof Fault ? error : undefined;
-        failures += 1;
+        // An API server that has just started refuses a few requests; the wait before it came does not count for those.
+        const answers = fault === undefined || fault.answer !== undefined;
+        failures = answers === answered ? failures + 1 : 1;
+        answered = answers;
         if (fault?.answer?.status === 410) {
           version = "";
           if (failures < 3) continue;
@@ -172,7 +176,7 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
         }
         log.warn("A watch broke and is tried again", { error, attempt: failures });
         // An API server that does not answer at all costs nothing to ask; one that answers with errors may be overloaded.
-        const most = fault !== undefined && fault.answer === undefined ? 5_000 : 30_000;
+        const most = answers ? 30_000 : 5_000;
         const wait = fault?.answer?.retryAfterSeconds;
         await sleep(clock, wait === undefined ? backoff(failures - 1, 800, most) : wait * 1000, stopping.signal);
         continue;
