@@ -10,6 +10,7 @@ const statuses: Readonly<Record<number, { code: FaultCode; reason: string; phras
   403: { code: "permission_denied", reason: "Forbidden", phrase: "Forbidden" },
   404: { code: "not_found", reason: "NotFound", phrase: "Not Found" },
   405: { code: "invalid_argument", reason: "MethodNotAllowed", phrase: "Method Not Allowed" },
+  406: { code: "invalid_argument", reason: "NotAcceptable", phrase: "Not Acceptable" },
   407: { code: "unauthenticated", reason: "Unauthorized", phrase: "Proxy Authentication Required" },
   408: { code: "deadline_exceeded", reason: "Timeout", phrase: "Request Timeout" },
   409: { code: "conflict", reason: "Conflict", phrase: "Conflict" },

@@ -38,9 +38,9 @@ test("gauges return to zero after requests, watches, upgrades, refusals and abor
   const [plain, watch, exec, gone] = clients;
   await plain.ask(requestText("GET", "/", room.authority));
   await plain.ask(requestText("GET", "//", room.authority));
-  watch.send(requestText("GET", "/?watch=1", room.authority));
+  watch.send(requestText("GET", "/api/v1/pods?watch=1", room.authority));
   exec.send(requestText("GET", "/exec", room.authority, "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
-  gone.send(requestText("GET", "/?watch=1", room.authority));
+  gone.send(requestText("GET", "/api/v1/pods?watch=1", room.authority));
   await Promise.all([watch, exec, gone].map((client) => client.until("hi")));
   expect(gauges).toMatchObject({ tunnels: 4, "streams watch": 2, "streams splice": 1, "upstream active": 3 });
   for (const client of clients) client.socket.destroy();

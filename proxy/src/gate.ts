@@ -6,6 +6,7 @@ import type { ConnectorSource } from "./connectors/source.ts";
 import { bearerToken } from "./headers.ts";
 import type { RequestHead } from "./http1/head.ts";
 import type { ProxyMetrics } from "./metrics.ts";
+import { judge, type Asked as Requested } from "./policy.ts";
 import type { Limits, Timeouts } from "./timeouts.ts";
 import type { Upstreams } from "./upstream.ts";
 
@@ -48,6 +49,44 @@ export async function passGate(token: Secret, connector: ResolvedConnector, aske
     asked.metrics.decided(step, resultOf(error));
     throw error;
   }
+}
+
+/** How a request passes the connector's policy. */
+export interface PolicyPass {
+  /** Only metadata may leave: the answer has to be reduced. */
+  metadataOnly: boolean;
+  /** What would be refused or reduced if the policy were enforced; for the answer's Warning. */
+  warning: string | undefined;
+}
+
+/** What they may ask of the target: after who and may they. Refusal: 403 with what is missing. */
+export function passPolicy(
+  requested: Requested,
+  connector: ResolvedConnector,
+  by: Pick<Collaborators, "metrics" | "log">,
+): PolicyPass {
+  const judgement = judge(connector, requested);
+  if (judgement.effect === "Allow") {
+    by.metrics.decided("policy", "allow");
+    return { metadataOnly: false, warning: undefined };
+  }
+  const key = `${connector.namespace}/${connector.name}`;
+  if (connector.policy?.mode === "Warn") {
+    const reduced = `The policy of connector ${key} would answer this with metadata alone`;
+    const what = judgement.effect === "Deny" ? judgement.sentence : reduced;
+    by.metrics.decided("policy", "warn");
+    by.log.info("The policy would not let this pass as it is, but its mode is Warn", { connector: key, reason: what });
+    return { metadataOnly: false, warning: `${what}; its mode is Warn, so this passed` };
+  }
+  by.metrics.decided("policy", judgement.effect === "Deny" ? "deny" : "allow");
+  if (judgement.effect === "Deny") throw new Refusal(403, judgement.sentence);
+  return { metadataOnly: true, warning: undefined };
+}
+
+/** Whether a request that once passed in one way would still pass so. */
+export function stillPasses(passed: PolicyPass, requested: Requested, connector: ResolvedConnector): boolean {
+  const { effect } = judge(connector, requested);
+  return connector.policy?.mode === "Warn" || effect === (passed.metadataOnly ? "MetadataOnly" : "Allow");
 }
 
 /** Whether the caller of an open stream may still have it. Faults as above. */

@@ -13,7 +13,7 @@ export interface ProxyMetrics {
   upstreamConnections(state: "active" | "idle", change: 1 | -1): void;
   upstreamDialled(result: "ok" | "failed"): void;
   /** A step decided. */
-  decided(step: "tunnel" | "authenticate" | "authorize", result: "allow" | "deny" | "error"): void;
+  decided(step: "tunnel" | "authenticate" | "authorize" | "policy", result: "allow" | "deny" | "error" | "warn"): void;
   reviewed(kind: "token" | "access", seconds: number): void;
   cacheRead(cache: "token" | "access", result: "hit" | "miss"): void;
 }

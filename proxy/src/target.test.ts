@@ -2,7 +2,7 @@ import { parseAddress } from "@kube-connector/core";
 import { describe, expect, test } from "vitest";
 import { resolvedConnector } from "../../test/kit/resolved.ts";
 import { Refusal } from "./answers.ts";
-import { checkConnectTarget, checkHost, isWatch, upstreamTarget } from "./target.ts";
+import { checkConnectTarget, checkHost, upstreamTarget } from "./target.ts";
 
 // A request's path goes upstream as it came or not at all: what could be read in two ways is refused, and so is what is
 // not below the connector's prefix or not for its target.
@@ -103,20 +103,6 @@ describe("the query", () => {
 
   test.each(["?a;b", "?a=%", "?a=%g0", "?a=\xe9", "?a#b", `?${"a&".repeat(1000)}`])("%s is refused", (query) => {
     expect(statusOf(() => upstreamTarget(`/a${query}`, "forward", ""))).toBe(400);
-  });
-
-  test.each([
-    ["?watch=true", true],
-    ["?watch=1", true],
-    ["?watch=", true],
-    ["?watch", true],
-    ["?watch=yes&watch=0", true],
-    ["?watch=0", false],
-    ["?watch=FALSE&watch=1", false],
-    ["?notwatch=1", false],
-    ["", false],
-  ])("%j is a watch: %s", (query, watch) => {
-    expect(isWatch("GET", query)).toBe(watch);
   });
 });
 

@@ -71,13 +71,6 @@ function badPath(what: string): Refusal {
   return new Refusal(400, `The path of the request cannot be used: ${what}`);
 }
 
-/** Whether that query asks for a watch, as kube-apiserver reads it: the first value, everything but 0 and false. */
-export function isWatch(method: string, query: string): boolean {
-  if (method !== "GET" || !query.includes("watch")) return false;
-  const value = new URLSearchParams(query).get("watch");
-  return value !== null && !/^(0|false)$/i.test(value);
-}
-
 /** A Refusal (421) unless the Host header names the connector: its target, or on the reverse door its service. */
 export function checkHost(host: string, door: Door, connector: ResolvedConnector): void {
   const named = host.toLowerCase();

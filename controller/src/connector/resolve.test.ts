@@ -45,6 +45,12 @@ test("all is well: the proxy is given the normalised address, the names and the 
   });
 });
 
+test("a policy goes to the proxy as it is written", () => {
+  const policy = { preset: "ReadOnly", mode: "Warn" } as const;
+  const input = { connector: connector({ policy }), class: k8s, secret: secret({ token: "abc" }) };
+  expect(resolveConnector(input, options).described?.policy).toEqual(policy);
+});
+
 const cases: [string, { data?: Record<string, string>; type?: string; spec?: Partial<Connector["spec"]> }, string][] = [
   ["no Secret", {}, "SecretNotFound"],
   ["another type", { data: { token: "a" }, type: "Opaque" }, "WrongSecretType"],

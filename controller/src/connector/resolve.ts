@@ -104,6 +104,7 @@ export function resolveConnector(input: ResolveInput, options: { clusterDomain: 
             insecureSkipVerify: skip,
           },
           access: { sameNamespace: spec.access?.sameNamespace ?? "Allow" },
+          ...(spec.policy === undefined ? {} : { policy: spec.policy }),
           serviceNames: serviceNames(namespace, connector.metadata.name, options.clusterDomain),
           ...(secret.token === undefined ? { unavailable: secret.verdict.message } : {}),
         };

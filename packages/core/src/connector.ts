@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { bearerTokenSecretType, serviceAccountSecretType } from "./names.ts";
+import { policySchema } from "./policy.ts";
 
 // The schema of the two resources, once: types, checks and the CRD YAML (scripts/generate.ts) all come from here. The
 // descriptions are what `kubectl explain` prints.
@@ -115,6 +116,7 @@ export const connectorSpecSchema = z
       })
       .optional()
       .describe("Who may use the connector. All others need the verb use on it, by RBAC."),
+    policy: policySchema.optional(),
   })
   .describe("What the admin wants.");
 

@@ -45,6 +45,7 @@ export {
   version,
 } from "./names.ts";
 export { envOf, flagOf, type Option, type Options, optionsMarkdown, readOptions, value } from "./options.ts";
+export { type Policy, type PolicyRule, policySchema } from "./policy.ts";
 export { type PrivatePortOptions, startPrivatePort } from "./private-port.ts";
 export {
   type KubeObject,

@@ -30,8 +30,13 @@ test("without a token it says why there is none", () => {
 
 test("a field that this version does not know is refused", () => {
   const entries = resolvedToEntries(described, { token: new Secret("tok"), leaf });
-  const newer = JSON.stringify({ ...described, policy: { preset: "ReadOnly" } });
-  expect(() => parseResolved({ ...entries, "connector.json": new Secret(newer) })).toThrow("policy");
+  const read = (more: object) =>
+    parseResolved({ ...entries, "connector.json": new Secret(JSON.stringify({ ...described, ...more })) });
+  expect(() => read({ newer: true })).toThrow("newer");
+  expect(read({ policy: { preset: "ReadOnly" } }).policy).toEqual({ preset: "ReadOnly" });
+  expect(() => read({ policy: { preset: "ReadOnly", newer: true } })).toThrow("newer");
+  expect(() => read({ policy: { preset: "Newer" } })).toThrow("policy.preset");
+  expect(() => read({ policy: {} })).toThrow("either preset or rules");
 });
 
 test("a missing entry, bad JSON and a token that no header may carry are refused, without the text", () => {

@@ -3,6 +3,7 @@ import type { ResolvedConnector } from "@kube-connector/core";
 import { Refusal, warningLine } from "../answers.ts";
 import { TlsRefusal } from "../dial.ts";
 import type { Collaborators } from "../gate.ts";
+import { MetadataAnswer, type Reduction } from "../metadata/answer.ts";
 import { clientHeaderLines, mayTrailRequest, mayTrailResponse, upstreamHeaderLines } from "../headers.ts";
 import type { UpstreamTarget } from "../target.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
@@ -23,6 +24,10 @@ export interface Allowed {
   upgrade: string | undefined;
   /** When its head had come, in monotonic milliseconds. */
   started: number;
+  /** A sentence for the answer's Warning header. */
+  warning?: string | undefined;
+  /** Set when the answer may hold only metadata. */
+  reduction?: Reduction | undefined;
 }
 
 /** The client connection that an exchange works for. */
@@ -67,6 +72,9 @@ export class Exchange implements UpstreamUser {
   #request: Allowed;
   #state: State = { name: "over" };
   #interim = 0;
+  /** Set while an answer is being reduced. */
+  #reduced: MetadataAnswer | undefined;
+  #headText = "";
   #retried = false;
 
   constructor(request: Allowed, client: ExchangeClient, collaborators: ExchangeCollaborators) {
@@ -166,7 +174,8 @@ export class Exchange implements UpstreamUser {
    * watch that ends so is taken up again by its client.
    */
   endBetweenChunks(): boolean {
-    if (this.#state.name !== "answering" || !this.#answerBody.betweenChunks) return false;
+    const mayEnd = this.#reduced?.mayEnd ?? this.#answerBody.betweenChunks;
+    if (this.#state.name !== "answering" || !mayEnd) return false;
     this.abort();
     this.#client.socket.write("0\r\n\r\n");
     this.#client.exchangeAnswered(true);
@@ -262,6 +271,8 @@ export class Exchange implements UpstreamUser {
     }
     const rest = this.#inbox.takeAll();
     if (this.#retryWithNewToken(head)) return;
+    const { reduction, warning } = this.#request;
+    if (reduction !== undefined) this.#reduced = new MetadataAnswer(head, reduction);
     this.#answerBody.begin(head.body, head.length);
     this.status = head.status;
     // After a refused upgrade or half a body nobody can be sure of what the two sides take the next bytes for.
@@ -269,8 +280,11 @@ export class Exchange implements UpstreamUser {
     const keep = !unsure && !head.old && !head.connection.has("close");
     const close = unsure || this.#client.mustClose();
     this.#state = { name: "answering", upstream: state.upstream, keep, close };
-    const warning = head.status === 401 ? `${warningLine(this.#tokenRefused())}\r\n` : "";
-    this.#passBody(rest, 0, headText(head, close ? `${warning}Connection: close\r\n` : warning));
+    let more = warning === undefined ? "" : `${warningLine(warning)}\r\n`;
+    if (head.status === 401) more += `${warningLine(this.#tokenRefused())}\r\n`;
+    if (close) more += "Connection: close\r\n";
+    this.#headText = headText(this.#reduced?.head ?? head, more);
+    this.#passBody(rest, 0, this.#headText);
   }
 
   /** Writes `head` and what of `bytes` belongs to the body, in one piece when there is a head. */
@@ -278,13 +292,17 @@ export class Exchange implements UpstreamUser {
     const state = this.#state;
     if (state.name !== "answering") return;
     const end = this.#answerBody.done ? from : this.#answerBody.take(bytes, from);
-    const count = end - from;
+    const { socket } = this.#client;
+    let count = end - from;
+    let flowing = true;
+    if (this.#reduced !== undefined) {
+      const text = this.#reduced.take(this.#headText, bytes.subarray(from, end), this.#answerBody.done);
+      count = text.length;
+      if (count > 0) flowing = socket.write(text);
+    } else if (head !== "") flowing = socket.write(joined(head, bytes, from, end));
+    else if (count > 0) flowing = socket.write(count === bytes.length ? bytes : bytes.subarray(from, end));
     this.bytesOut += count;
     this.#with.metrics.bytes("out", count);
-    const { socket } = this.#client;
-    let flowing = true;
-    if (head !== "") flowing = socket.write(joined(head, bytes, from, end));
-    else if (count > 0) flowing = socket.write(count === bytes.length ? bytes : bytes.subarray(from, end));
     if (this.#answerBody.done) this.#answered(end < bytes.length);
     else if (!flowing) state.upstream.socket.pause();
   }
@@ -316,8 +334,12 @@ export class Exchange implements UpstreamUser {
     return `${what}; its admin should put a valid one into the Secret`;
   }
 
+  get #headIsOut(): boolean {
+    return this.#state.name === "answering" && this.#reduced?.started !== false;
+  }
+
   #badAnswer(error: unknown): void {
-    if (this.#state.name === "answering") {
+    if (this.#headIsOut) {
       this.abort();
       this.#client.exchangeBroken();
       return;
@@ -329,9 +351,9 @@ export class Exchange implements UpstreamUser {
 
   /** Ends the exchange with a refusal, or by cutting the answer where its head is out. */
   #fail(error: unknown): void {
-    const answering = this.#state.name === "answering";
+    const headIsOut = this.#headIsOut;
     this.abort();
-    if (answering) this.#client.exchangeBroken();
+    if (headIsOut) this.#client.exchangeBroken();
     else this.#client.exchangeFailed(error instanceof Refusal ? error : new Refusal(500, "The proxy failed", error));
   }
 }

@@ -1,8 +1,10 @@
 import type { TLSSocket } from "node:tls";
 import type { ResolvedConnector } from "@kube-connector/core";
 import { answerText, Refusal, refusalOf } from "../answers.ts";
-import { type Collaborators, isNo, passGate, passGateAgain, requestToken } from "../gate.ts";
-import { checkHost, isWatch, upstreamTarget } from "../target.ts";
+import { type Collaborators, isNo, passGate, passGateAgain, passPolicy, requestToken } from "../gate.ts";
+import { askForMetadata } from "../metadata/ask.ts";
+import { requestInfo } from "../request-info.ts";
+import { checkHost, upstreamTarget } from "../target.ts";
 import { Splice } from "../upgrade.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
 import { Exchange, type ExchangeClient } from "./exchange.ts";
@@ -11,6 +13,7 @@ import { Inbox } from "./inbox.ts";
 import {
   type Admitted,
   type Outcome,
+  policyHolds,
   type RequestInHand,
   reportRequest,
   requestInHand,
@@ -161,16 +164,22 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
       throw new Refusal(503, `The connector ${this.admitted.key} is not served here any more`);
     checkHost(head.host, this.admitted.door, connector);
     const target = upstreamTarget(head.target, this.admitted.door, connector.target.prefix);
+    const info = requestInfo(head.method, target.judged, target.query);
     const token = requestToken(head);
     const caller = await passGate(token, connector, this.#with);
     if (this.#state.name !== "deciding" || this.#state.request !== request) return;
     request.sender = { token, caller };
-    request.watch = isWatch(head.method, target.query);
+    request.watch = info.verb === "watch";
     request.allowedAt = this.#now();
+    const passed = passPolicy({ info, upgrade: upgrade !== undefined }, connector, this.#with);
+    request.judged = { info, passed, connector };
     if (connector.token === undefined) {
       throw new Refusal(503, connector.unavailable ?? `The connector ${this.admitted.key} has no token`);
     }
-    const allowed = { head, connector, target, upgrade, started: request.started };
+    const { metadataOnly, warning } = passed;
+    const asked = metadataOnly ? askForMetadata(head, info.verb) : head;
+    const reduction = metadataOnly ? { verb: info.verb, method: head.method } : undefined;
+    const allowed = { head: asked, connector, target, upgrade, started: request.started, warning, reduction };
     const exchange = new Exchange(allowed, this, this.#with);
     this.#setState({ name: "exchanging", request, exchange, bodyAt: request.allowedAt });
     exchange.begin();
@@ -328,7 +337,8 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
       if (now - state.bodyAt >= this.#with.timeouts.requestBody) this.cut();
     }
     if (state.name === "exchanging" || state.name === "spliced") {
-      if (now - state.request.askedAt >= this.#with.timeouts.review) this.#review(state.request, now);
+      if (!policyHolds(state.request, this.currentConnector(), this.#with.log)) this.cut();
+      else if (now - state.request.askedAt >= this.#with.timeouts.review) this.#review(state.request, now);
     }
   }
 

@@ -1,0 +1,134 @@
+import { Refusal } from "./answers.ts";
+
+// What a request asks for, as kube-apiserver reads it: k8s.io/apiserver pkg/endpoints/request/requestinfo.go, step by
+// step. The API server authorises by that reading, so a rule that judged by another one could be walked round.
+
+export interface RequestInfo {
+  /** Whether it is for an API resource; else a plain path such as /version, or discovery. */
+  isResource: boolean;
+  /** Below the connector's prefix, decoded, without the query. */
+  path: string;
+  /** As RBAC names it: list, deletecollection, ... or the method in lower case when it is no resource. "" for OPTIONS. */
+  verb: string;
+  /** "" for the core group, and what follows for a request that has none. */
+  apiGroup: string;
+  apiVersion: string;
+  namespace: string;
+  resource: string;
+  subresource: string;
+  name: string;
+}
+
+const verbs: Readonly<Record<string, string>> = {
+  POST: "create",
+  GET: "get",
+  HEAD: "get",
+  PUT: "update",
+  PATCH: "patch",
+  DELETE: "delete",
+};
+/** The verb stands in the path of these old forms: /api/v1/watch/pods. */
+const pathVerbs = new Set(["proxy", "watch"]);
+/** What may follow namespaces/NAME and is not a resource in that namespace. */
+const namespaceSubresources = new Set(["status", "finalize"]);
+
+/**
+ * Method, path below the prefix (still escaped, as target.ts has let it through) and query (with its question mark) → what
+ * is asked for. Refusal: 400 for what kube-apiserver would answer with an error, or could read in another way than we do.
+ */
+export function requestInfo(method: string, judged: string, query: string): RequestInfo {
+  const path = decodeURIComponent(judged);
+  const info: RequestInfo = {
+    isResource: false,
+    path,
+    verb: method.toLowerCase(),
+    apiGroup: "",
+    apiVersion: "",
+    namespace: "",
+    resource: "",
+    subresource: "",
+    name: "",
+  };
+  let parts = path.replace(/^\/|\/$/g, "").split("/");
+  const grouped = parts[0] === "apis";
+  if ((!grouped && parts[0] !== "api") || parts.length < (grouped ? 4 : 3)) return info;
+  info.isResource = true;
+  info.apiGroup = grouped ? (parts[1] ?? "") : "";
+  info.apiVersion = parts[grouped ? 2 : 1] ?? "";
+  parts = parts.slice(grouped ? 3 : 2);
+  info.verb = verbs[method] ?? "";
+  if (pathVerbs.has(parts[0] ?? "")) {
+    if (parts.length < 2) throw new Refusal(400, `The path of the request cannot be used: no resource follows ${path}`);
+    info.verb = parts[0] ?? "";
+    parts = parts.slice(1);
+  }
+  if (parts[0] === "namespaces" && parts.length > 1) {
+    info.namespace = parts[1] ?? "";
+    if (parts.length > 2 && !namespaceSubresources.has(parts[2] ?? "")) parts = parts.slice(2);
+  }
+  info.resource = parts[0] ?? "";
+  info.name = parts[1] ?? "";
+  if (info.verb !== "proxy") info.subresource = parts[2] ?? "";
+  if (info.name === "") forMany(info, query);
+  return info;
+}
+
+/** A get without a name is a list or a watch, and its field selector may name one object; a delete is of a collection. */
+function forMany(info: RequestInfo, query: string): void {
+  if (info.verb === "delete") info.verb = "deletecollection";
+  if (info.verb !== "get") return;
+  info.verb = "list";
+  if (query === "") return;
+  const parameters = new URLSearchParams(query);
+  const watch = parameters.get("watch");
+  // Go compares without regard to case by Unicode's rules, in one place of two.
+  if (watch !== null && /[^\x20-\x7e]/.test(watch)) throw badQuery("watch should be true or false");
+  if (watch !== null && !/^(0|false)$/i.test(watch)) info.verb = "watch";
+  const name = selectedName(parameters.get("fieldSelector") ?? "");
+  if (name === undefined || name === "." || name === ".." || /[/%]/.test(name)) return;
+  // One parameter that it cannot read makes the API server forget the name.
+  for (const number of ["limit", "timeoutSeconds"]) {
+    const text = parameters.get(number);
+    if (text !== null && !/^[+-]?\d{1,18}$/.test(text)) throw badQuery(`${number} should be a whole number`);
+  }
+  if (!isPlainLabelSelector(parameters.get("labelSelector") ?? "")) {
+    throw badQuery(
+      "labelSelector cannot be read; beside a fieldSelector for one name it should be simple, or left out",
+    );
+  }
+  info.name = name;
+}
+
+/** The name that `metadata.name=NAME` in a field selector asks for, as k8s.io/apimachinery pkg/fields finds it. */
+function selectedName(selector: string): string | undefined {
+  if (!selector.includes("metadata.name")) return undefined;
+  if (/[^\x20-\x7e]/.test(selector)) throw badQuery("fieldSelector should be ASCII");
+  // Split at commas that no backslash escapes; sorted, so that the order in which they come says nothing.
+  const terms = selector.match(/(?:\\.|[^\\,]|\\$)+/g) ?? [];
+  let found: string | undefined;
+  for (const term of terms.sort()) {
+    const parts = /^(.*?)(!=|==|=)(.*)$/.exec(term);
+    const value = parts?.[3];
+    if (parts === null || value === undefined || !/^(?:\\[\\,=]|[^\\,=])*$/.test(value)) return undefined;
+    if (parts[1] === "metadata.name" && parts[2] !== "!=") found ??= value.replaceAll(/\\(.)/g, "$1");
+  }
+  return found;
+}
+
+const labelName = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?";
+const labelPrefix = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?){0,60}";
+const labelKey = `(?:${labelPrefix}/)?${labelName}`;
+const labelTerm = `(?:!? *${labelKey}|${labelKey} *(?:==?|!=) *(?:${labelName})?|${labelKey} +(?:in|notin) +\\( *${labelName}(?: *, *${labelName})* *\\))`;
+const labelSelector = new RegExp(`^ *${labelTerm}(?: *, *${labelTerm})* *$`);
+
+/** Whether the API server surely can read it; what this does not know is rare. */
+function isPlainLabelSelector(text: string): boolean {
+  return (
+    text === "" ||
+    (text.length <= 1000 && text.split(",").every((one) => one.length <= 200) && labelSelector.test(text))
+  );
+}
+
+function badQuery(what: string): Refusal {
+  return new Refusal(400, `The query of the request cannot be used: ${what}`);
+}
