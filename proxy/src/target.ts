@@ -34,6 +34,9 @@ function checkPath(path: string): void {
   if (!path.startsWith("/")) throw badPath("it should begin with /");
   if (/[^\x21-\x7e]/.test(path)) throw badPath("characters outside of ASCII should be percent-encoded");
   if (/[;\\#]/.test(path)) throw badPath("it may not hold ; \\ or #");
+  // No URI has these, and Go's servers write them in another way when they pass a path on.
+  const odd = /["<>^`{|}]/.exec(path)?.[0];
+  if (odd !== undefined) throw badPath(`${odd} should be percent-encoded`);
   if (path.includes("//")) throw badPath("it may not hold an empty segment (//)");
   if (path.includes("%")) checkEscapes(path, badPath);
   if (/\/\.{1,2}(\/|$)/.test(path)) throw badPath('it may not hold the segments "." and ".."');

@@ -35,7 +35,10 @@ export interface ControlPlane {
 
 /** The part of an audit.k8s.io/v1 Event that tests look at. */
 export interface AuditEvent {
+  auditID: string;
   verb: string;
+  /** Absent for what is no resource. */
+  objectRef?: Record<string, string>;
   requestURI: string;
   user: { username: string };
   responseStatus?: { code: number };
