@@ -2,13 +2,15 @@ import type { RequestInfo } from "./request-info.ts";
 
 // The presets of spec.policy. Each is a question about one request; what is not named here is a no.
 
+/** Subresources that run, open or issue something; what else a GET of theirs may mean is not for us to guess. */
+const neverRead = new Set(["exec", "attach", "portforward", "proxy", "token", "eviction", "binding"]);
+
 /** Reads everything but Secrets and what runs, tunnels or reaches through. */
 export function readOnly(info: RequestInfo): boolean {
   if (!info.isResource || isSelfReview(info)) return isOrientation(info);
   if (info.verb !== "get" && info.verb !== "list" && info.verb !== "watch") return false;
   if (info.resource === "secrets") return false;
-  if (["exec", "attach", "portforward", "proxy"].includes(info.subresource)) return false;
-  if (info.resource === "serviceaccounts" && info.subresource === "token") return false;
+  if (neverRead.has(info.subresource)) return false;
   // nodes/log, nodes/metrics, nodes/configz and others reach the kubelet.
   return info.resource !== "nodes" || info.subresource === "" || info.subresource === "status";
 }

@@ -76,7 +76,8 @@ function parseAnswer(text: string, from: number, headOnly: boolean): (RawAnswer 
   const head = text.slice(from, headEnd + 2);
   const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(head)?.[1]);
   const start = headEnd + 4;
-  const length = headOnly || status < 200 ? 0 : Number(/\r\ncontent-length: (\d+)/i.exec(head)?.[1] ?? Number.NaN);
+  const bodiless = headOnly || status < 200 || status === 204 || status === 304;
+  const length = bodiless ? 0 : Number(/\r\ncontent-length: (\d+)/i.exec(head)?.[1] ?? Number.NaN);
   if (!Number.isNaN(length)) {
     return text.length < start + length
       ? undefined
