@@ -11,19 +11,24 @@ const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
 const help = async (...args: string[]) =>
   (await promisify(execFile)(process.execPath, [main, ...args, "--help"])).stdout;
 
-test.each(["standalone", "uninstall"])("the README lists the flags of %s, and no others", async (command) => {
-  const flags = [...(await help(command)).matchAll(/^ {2}(--[a-z-]+(?: <\w+>)?)/gm)].map((match) => match[1]);
-  expect(flags).not.toEqual([]);
-  const section = readme.slice(readme.indexOf(`\n## ${command}`)).split("\n## ")[1] ?? "";
-  const listed = [...section.matchAll(/^\| `(--[a-z-]+(?: <\w+>)?)`/gm)].map((match) => match[1]);
-  expect(listed).toEqual(flags);
-});
+test.each(["standalone", "uninstall", "policy suggest"])(
+  "the README lists the flags of %s, and no others",
+  async (command) => {
+    const flags = [...(await help(...command.split(" "))).matchAll(/^ {2}(--[a-z-]+(?: <\w+>)?)/gm)].map(
+      (match) => match[1],
+    );
+    expect(flags).not.toEqual([]);
+    const section = readme.slice(readme.indexOf(`\n## ${command}`)).split("\n## ")[1] ?? "";
+    const listed = [...section.matchAll(/^\| `(--[a-z-]+(?: <\w+>)?)`/gm)].map((match) => match[1]);
+    expect(listed).toEqual(flags);
+  },
+);
 
 test("help names every command, and the README does", async () => {
   const commands = [...(await help()).matchAll(/^ {2}(\w+) .*\S/gm)]
     .map((match) => match[1])
     .filter((name) => name !== "help");
-  expect(commands).toEqual(["standalone", "uninstall", "version"]);
+  expect(commands).toEqual(["standalone", "uninstall", "policy", "version"]);
   for (const command of commands) expect(readme).toContain(`\`kube-connector ${command}`);
 });
 

@@ -139,6 +139,22 @@ program
   });
 
 program
+  .command("policy")
+  .description("what a connector's policy should allow")
+  .command("suggest")
+  .description("print the least rules that would have let pass what a proxy's audit log tells of")
+  .argument("<file...>", "audit logs, one audit.k8s.io/v1 Event in each line; - is standard input")
+  .option("--connector <name>", "only this connector, as namespace/name")
+  .option("--denied", "take in what the proxy has refused", false)
+  .option("--names", "name the objects that were asked for", false)
+  .action((files: string[], flags: { connector?: string; denied: boolean; names: boolean }) => {
+    start = async () => {
+      const { suggestPolicy } = await import("./policy-suggest.ts");
+      return doOnce(() => suggestPolicy(files, { connector: undefined, ...flags, say }));
+    };
+  });
+
+program
   .command("version")
   .description("print the version")
   .action(() => {
