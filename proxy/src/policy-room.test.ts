@@ -139,7 +139,7 @@ describe("a rule that shows only metadata", () => {
     "application/vnd.kubernetes.protobuf",
     "application/yaml",
     "application/cbor",
-    "application/json;as=Table;g=meta.k8s.io;v=v1",
+    "application/json;as=Table;g=meta.k8s.io;v=v1beta1",
     "application/json;q=0, text/plain",
   ])("a client that takes only %s gets 406 and a sentence", async (accept) => {
     await using kit = await start(policy);

@@ -249,11 +249,16 @@ async function kubectl(...args: string[]) {
   });
 }
 
-test("kubectl shows metadata when asked for it raw; what it prints else holds no value either", async () => {
+test("kubectl get lists names, --raw shows metadata, and whatever else it prints holds no value either", async () => {
   const raw = await kubectl("get", "--raw", list);
   expect(raw).toMatchObject({ code: 0 });
   expect(raw.all).toContain("kept-label");
-  const all = [raw.all];
+  const listed = await kubectl("get", "secrets", "-n", namespace, "--show-labels");
+  expect(listed).toMatchObject({ code: 0 });
+  expect(listed.all).toMatch(/^NAME +CREATED AT +LABELS\none +\S+Z +kept-label=yes\nthree /);
+  const shown = await kubectl("get", "secret", "one", "-n", namespace);
+  expect(shown.all).toMatch(/^NAME +CREATED AT\none /);
+  const all = [raw.all, listed.all, shown.all];
   for (const output of [[], ["-o", "yaml"], ["-o", "json"], ["-o", "wide"]]) {
     all.push((await kubectl("get", "secrets", "-n", namespace, ...output)).all);
     all.push((await kubectl("get", "secret", "one", "-n", namespace, ...output)).all);

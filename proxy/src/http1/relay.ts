@@ -177,9 +177,17 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
       throw new Refusal(503, connector.unavailable ?? `The connector ${this.admitted.key} has no token`);
     }
     const { metadataOnly, warning } = passed;
-    const asked = metadataOnly ? askForMetadata(head, info.verb) : head;
-    const reduction = metadataOnly ? { verb: info.verb, method: head.method } : undefined;
-    const allowed = { head: asked, connector, target, upgrade, started: request.started, warning, reduction };
+    const asked = metadataOnly ? askForMetadata(head, info.verb) : undefined;
+    const reduction = asked && { verb: info.verb, method: head.method, form: asked.form };
+    const allowed = {
+      head: asked?.head ?? head,
+      connector,
+      target,
+      upgrade,
+      started: request.started,
+      warning,
+      reduction,
+    };
     const exchange = new Exchange(allowed, this, this.#with);
     this.#setState({ name: "exchanging", request, exchange, bodyAt: request.allowedAt });
     exchange.begin();

@@ -1,5 +1,6 @@
 import { Refusal } from "../answers.ts";
 import type { ResponseHead } from "../http1/head.ts";
+import type { MetadataForm } from "./ask.ts";
 import { createReducedBody, type ReducedBody } from "./body.ts";
 import { Unchunker } from "./unchunk.ts";
 
@@ -7,6 +8,7 @@ import { Unchunker } from "./unchunk.ts";
 export interface Reduction {
   verb: string;
   method: string;
+  form: MetadataForm;
 }
 
 /**
@@ -23,7 +25,7 @@ export class MetadataAnswer {
   #started = false;
 
   /** Refusal (502) when no such answer may pass. */
-  constructor(head: ResponseHead, { verb, method }: Reduction) {
+  constructor(head: ResponseHead, { verb, method, form }: Reduction) {
     this.#early = verb === "watch";
     this.head = head;
     if (head.body === "none" && (method === "HEAD" || head.status === 304 || head.status >= 400)) return;
@@ -35,7 +37,7 @@ export class MetadataAnswer {
         "Of this resource the connector's policy shows only metadata, and the target sent no plain JSON",
       );
     }
-    this.#body = createReducedBody(verb, head.status);
+    this.#body = createReducedBody(verb, head.status, form);
     this.#unchunker = head.body === "chunked" ? new Unchunker() : undefined;
     const headers = head.headers.filter(({ lower }) => !rewritten.has(lower));
     headers.push({ name: "Content-Type", lower: "content-type", value: "application/json" });

@@ -39,8 +39,14 @@ const list = (items: unknown, more: Record<string, unknown> = {}) =>
   });
 
 /** All that comes out when the text comes in pieces of that many bytes. */
-function reduced(verb: string, text: string, size = 1e9, status = 200): string {
-  const body = createReducedBody(verb, status);
+function reduced(
+  verb: string,
+  text: string,
+  size = 1e9,
+  status = 200,
+  form: "metadata" | "table" = "metadata",
+): string {
+  const body = createReducedBody(verb, status, form);
   const bytes = Buffer.from(text);
   let out = "";
   for (let at = 0; at < bytes.length; at += size) out += body.take(bytes.subarray(at, at + size));
@@ -66,6 +72,18 @@ test.each([1, 2, 7, 64, 1e9])("in pieces of %d bytes a list, an object and a wat
     { type: "ADDED", object: { metadata: kept } },
     { type: "DELETED", object: { metadata: { name: "b" } } },
   ]);
+});
+
+test("as a table there are a name and a time for each object", () => {
+  const table = (verb: string, text: string) => JSON.parse(reduced(verb, text, 7, 200, "table")) as unknown;
+  const made = object("a", {}, { creationTimestamp: "2026-01-01T00:00:00Z" });
+  const row = { cells: ["a", "2026-01-01T00:00:00Z"], object: { kind: "PartialObjectMetadata", metadata: kept } };
+  const whole = { kind: "Table", apiVersion: meta, columnDefinitions: [{ name: "Name" }, { name: "Created At" }] };
+  expect(table("list", list([made, object("b")]))).toMatchObject({ ...whole, rows: [row, { cells: ["b", ""] }] });
+  expect(table("list", list([]))).toMatchObject({ ...whole, metadata: { resourceVersion: "7" }, rows: [] });
+  expect(table("get", JSON.stringify(made))).toMatchObject({ ...whole, rows: [row] });
+  const event = JSON.stringify({ type: "ADDED", object: made });
+  expect(table("watch", `${event}\n`)).toMatchObject({ type: "ADDED", object: { ...whole, rows: [row] } });
 });
 
 test.each([

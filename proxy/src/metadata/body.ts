@@ -1,8 +1,10 @@
 import { failureStatus } from "@kube-connector/core";
 import { Refusal } from "../answers.ts";
 import { Inbox } from "../http1/inbox.ts";
+import type { MetadataForm } from "./ask.ts";
 import { Lines, ListPieces, objectLimit, tooLarge } from "./pieces.ts";
 import { parseJson, reduceEvent, reduceList, reduceObject, reduceStatus } from "./reduce.ts";
+import { tableHead, tableOf, tableRow } from "./table.ts";
 
 /** Most bytes of a target's error that are looked at; of a larger one only its number is told. */
 const errorLimit = 262_144;
@@ -18,22 +20,25 @@ export interface ReducedBody {
 }
 
 /** For the answer to get, list or watch with that status. Refusal (502) when no such answer may pass. */
-export function createReducedBody(verb: string, status: number): ReducedBody {
+export function createReducedBody(verb: string, status: number, form: MetadataForm = "metadata"): ReducedBody {
   if (status >= 400) return reducedError(status);
   if (status !== 200) {
     throw new Refusal(502, `The target answered with ${status} where the connector's policy shows only metadata`);
   }
-  if (verb === "watch") return reducedWatch();
-  return verb === "list" ? reducedList() : reducedObject();
+  const shape = form === "table" ? tableOf : (object: Json) => object;
+  if (verb === "watch") return reducedWatch(shape);
+  return verb === "list" ? reducedList(form) : wholeBody((text) => shape(reduceObject(parseJson(text))));
 }
 
-function reducedWatch(): ReducedBody {
+type Json = { readonly [key: string]: unknown };
+
+function reducedWatch(shape: (object: Json) => Json): ReducedBody {
   const lines = new Lines();
   return {
     take: (bytes) =>
       lines
         .take(bytes)
-        .map((line) => `${JSON.stringify(reduceEvent(parseJson(line)))}\n`)
+        .map((line) => `${JSON.stringify(reduceEvent(parseJson(line), shape))}\n`)
         .join(""),
     end: () => {
       if (!lines.isBetween) throw tooEarly();
@@ -43,16 +48,21 @@ function reducedWatch(): ReducedBody {
   };
 }
 
-function reducedList(): ReducedBody {
+function reducedList(form: MetadataForm): ReducedBody {
   const pieces = new ListPieces();
+  const open = (list: Json) =>
+    form === "table"
+      ? `${JSON.stringify(tableHead(list.metadata)).slice(0, -1)},"rows":[`
+      : `${JSON.stringify(list).slice(0, -1)},"items":[`;
+  const shape = form === "table" ? tableRow : (object: Json) => object;
   let items = 0;
   return {
     take(bytes) {
       let text = "";
       for (const piece of pieces.take(bytes)) {
-        if (piece.is === "head") text += `${JSON.stringify(reduceList(parseJson(piece.text))).slice(0, -1)},"items":[`;
+        if (piece.is === "head") text += open(reduceList(parseJson(piece.text)));
         else if (piece.is === "item") {
-          text += `${items === 0 ? "" : ","}${JSON.stringify(reduceObject(parseJson(piece.text)))}`;
+          text += `${items === 0 ? "" : ","}${JSON.stringify(shape(reduceObject(parseJson(piece.text))))}`;
           items += 1;
         } else text += "]}\n";
       }
@@ -64,10 +74,6 @@ function reducedList(): ReducedBody {
     },
     mayEnd: () => false,
   };
-}
-
-function reducedObject(): ReducedBody {
-  return wholeBody((text) => reduceObject(parseJson(text)));
 }
 
 /** An error passes as a Status; what is no Status is told by its number alone. */

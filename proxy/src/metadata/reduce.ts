@@ -51,14 +51,14 @@ export function reduceList(value: unknown): Json {
   return { kind: list.kind, apiVersion: list.apiVersion, metadata: pick(objectOf(list.metadata), listFields) };
 }
 
-/** One event of a watch. Refusal when its object is neither metadata nor the Status of an error. */
-export function reduceEvent(value: unknown): Json {
+/** One event of a watch, its object in that shape. Refusal when its object is neither metadata nor the Status of an error. */
+export function reduceEvent(value: unknown, shape: (object: Json) => Json): Json {
   const { type, object } = objectOf(value);
   if (type === "ERROR") return { type, object: reduceStatus(object) };
   if (type !== "ADDED" && type !== "MODIFIED" && type !== "DELETED" && type !== "BOOKMARK") {
     throw notMetadata("an event of an unknown type");
   }
-  return { type, object: reduceObject(object) };
+  return { type, object: shape(reduceObject(object)) };
 }
 
 /** A metav1.Status that tells of a failure. Refusal when it is anything else. */
