@@ -37,7 +37,7 @@ const namespaceSubresources = new Set(["status", "finalize"]);
  * is asked for. Refusal: 400 for what kube-apiserver would answer with an error, or could read in another way than we do.
  */
 export function requestInfo(method: string, judged: string, query: string): RequestInfo {
-  const path = decodeURIComponent(judged);
+  const path = judged.includes("%") ? decodeURIComponent(judged) : judged;
   const info: RequestInfo = {
     isResource: false,
     path,

@@ -12,9 +12,10 @@ import { createResolver } from "./resolver.ts";
 
 const day = 86_400_000;
 
-function input(options: { url?: string; token?: string | undefined }) {
-  const { url = "https://10.0.0.1:6443", token } = options;
-  const text = connectorYaml("prod", { url, ca: "" }).replace(/ {2}tls:\n.*\n/, "");
+function input(options: { url?: string; token?: string | undefined; preset?: string }) {
+  const { url = "https://10.0.0.1:6443", token, preset } = options;
+  const policy = preset === undefined ? "" : `  policy: {preset: ${preset}}\n`;
+  const text = connectorYaml("prod", { url, ca: "" }).replace(/ {2}tls:\n.*\n/, "") + policy;
   const secret = token === undefined ? "" : secretYaml("prod", new Secret(token));
   return parseInput(parseDocuments("a.yaml", `${text}---\n${secret}`).objects);
 }
@@ -55,6 +56,17 @@ test("another token keeps leaf and CA, another host does not keep the CA", async
     "localhost",
     undefined,
   ]);
+});
+
+test("a policy is served as it is written, and a change of it is another version", async () => {
+  const { resolve } = createCase();
+  const first = await resolve({ token: "abc", preset: "ReadOnly" });
+  expect(first.connector.policy).toEqual({ preset: "ReadOnly" });
+  const second = await resolve({ token: "abc", preset: "JobRunner" });
+  expect(second.connector.policy).toEqual({ preset: "JobRunner" });
+  expect(second.connector.leaf).toBe(first.connector.leaf);
+  expect((await resolve({ token: "abc" })).connector.policy).toBeUndefined();
+  expect(input({ token: "abc", preset: "Admin" }).problems.join()).toContain("spec.policy.preset");
 });
 
 test("a Secret that is not there is a problem, and calls are answered with it", async () => {
