@@ -4,10 +4,11 @@ import { Refusal, warningLine } from "../answers.ts";
 import { TlsRefusal } from "../dial.ts";
 import type { Collaborators } from "../gate.ts";
 import { MetadataAnswer, type Reduction } from "../metadata/answer.ts";
-import { clientHeaderLines, mayTrailRequest, mayTrailResponse, upstreamHeaderLines } from "../headers.ts";
+import { mayTrailRequest, mayTrailResponse, upstreamHeaderLines } from "../headers.ts";
 import type { UpstreamTarget } from "../target.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
 import { isSwitchTo } from "../upgrade.ts";
+import { headText, joined } from "./answer-text.ts";
 import { BodyFramer } from "./body.ts";
 import { type RequestHead, type ResponseHead, parseResponseHead } from "./head.ts";
 import { Inbox } from "./inbox.ts";
@@ -356,16 +357,4 @@ export class Exchange implements UpstreamUser {
     if (headIsOut) this.#client.exchangeBroken();
     else this.#client.exchangeFailed(error instanceof Refusal ? error : new Refusal(500, "The proxy failed", error));
   }
-}
-
-function headText(head: ResponseHead, more: string): string {
-  return `HTTP/1.1 ${head.status} ${head.phrase}\r\n${clientHeaderLines(head)}${more}\r\n`;
-}
-
-/** One buffer, so that a small answer is one TLS record. */
-function joined(head: string, bytes: Buffer, from: number, end: number): Buffer {
-  const buffer = Buffer.allocUnsafe(head.length + end - from);
-  buffer.write(head, 0, "latin1");
-  bytes.copy(buffer, head.length, from, end);
-  return buffer;
 }

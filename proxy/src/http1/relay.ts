@@ -1,8 +1,7 @@
 import type { TLSSocket } from "node:tls";
 import type { ResolvedConnector } from "@kube-connector/core";
 import { answerText, Refusal, refusalOf } from "../answers.ts";
-import { type Collaborators, isNo, passGate, passGateAgain, passPolicy, requestToken } from "../gate.ts";
-import { askForMetadata } from "../metadata/ask.ts";
+import { type Collaborators, isNo, passGate, passGateAgain, requestToken } from "../gate.ts";
 import { requestInfo } from "../request-info.ts";
 import { checkHost, upstreamTarget } from "../target.ts";
 import { Splice } from "../upgrade.ts";
@@ -10,10 +9,10 @@ import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
 import { Exchange, type ExchangeClient } from "./exchange.ts";
 import { parseRequestHead, type RequestHead } from "./head.ts";
 import { Inbox } from "./inbox.ts";
+import { judgeRequest, policyHolds } from "./judged.ts";
 import {
   type Admitted,
   type Outcome,
-  policyHolds,
   type RequestInHand,
   reportRequest,
   requestInHand,
@@ -171,23 +170,11 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     request.sender = { token, caller };
     request.watch = info.verb === "watch";
     request.allowedAt = this.#now();
-    const passed = passPolicy({ info, upgrade: upgrade !== undefined }, connector, this.#with);
-    request.judged = { info, passed, connector };
+    const judged = judgeRequest(request, head, { info, connector }, this.#with);
     if (connector.token === undefined) {
       throw new Refusal(503, connector.unavailable ?? `The connector ${this.admitted.key} has no token`);
     }
-    const { metadataOnly, warning } = passed;
-    const asked = metadataOnly ? askForMetadata(head, info.verb) : undefined;
-    const reduction = asked && { verb: info.verb, method: head.method, form: asked.form };
-    const allowed = {
-      head: asked?.head ?? head,
-      connector,
-      target,
-      upgrade,
-      started: request.started,
-      warning,
-      reduction,
-    };
+    const allowed = { ...judged, connector, target, upgrade, started: request.started };
     const exchange = new Exchange(allowed, this, this.#with);
     this.#setState({ name: "exchanging", request, exchange, bodyAt: request.allowedAt });
     exchange.begin();
@@ -345,7 +332,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
       if (now - state.bodyAt >= this.#with.timeouts.requestBody) this.cut();
     }
     if (state.name === "exchanging" || state.name === "spliced") {
-      if (!policyHolds(state.request, this.currentConnector(), this.#with.log)) this.cut();
+      if (!policyHolds(state.request, this.currentConnector(), this.#with)) this.cut();
       else if (now - state.request.askedAt >= this.#with.timeouts.review) this.#review(state.request, now);
     }
   }

@@ -1,11 +1,11 @@
-import type { Log, ResolvedConnector, Secret } from "@kube-connector/core";
+import type { Secret } from "@kube-connector/core";
 import type { Caller } from "../authenticate.ts";
 import type { Refusal } from "../answers.ts";
-import { type Collaborators, type PolicyPass, stillPasses } from "../gate.ts";
+import type { Collaborators } from "../gate.ts";
 import type { Door } from "../metrics.ts";
-import type { RequestInfo } from "../request-info.ts";
 import { wantedUpgrade } from "../upgrade.ts";
 import type { RequestHead } from "./head.ts";
+import type { Judged } from "./judged.ts";
 
 /** Which connector a connection is for, and how it came in. */
 export interface Admitted {
@@ -29,8 +29,8 @@ export interface RequestInHand {
   readonly wantsClose: boolean;
   /** Who sent it, and by which token; undefined until it was let through. */
   sender: { token: Secret; caller: Caller } | undefined;
-  /** What it asks for, how it passed the policy, and which version of the connector that policy was of. */
-  judged: { info: RequestInfo; passed: PolicyPass; connector: ResolvedConnector } | undefined;
+  /** Set once the policy has let it pass. */
+  judged: Judged | undefined;
   watch: boolean;
   /** When its caller was last asked about, and last found to be allowed. */
   askedAt: number;
@@ -70,17 +70,6 @@ export function unreadRequest(now: number): RequestInHand {
     askedAt: now,
     allowedAt: now,
   };
-}
-
-/** Whether the policy of a newer version of its connector lets a request in hand go on. */
-export function policyHolds(request: RequestInHand, connector: ResolvedConnector | undefined, log: Log): boolean {
-  const { judged, method, path } = request;
-  if (judged === undefined || connector === undefined || connector === judged.connector) return true;
-  judged.connector = connector;
-  if (stillPasses(judged.passed, { info: judged.info, upgrade: request.upgrade !== undefined }, connector)) return true;
-  const key = `${connector.namespace}/${connector.name}`;
-  log.info("A stream was ended because its connector's policy forbids it now", { connector: key, method, path });
-  return false;
 }
 
 /** How a request ended. */
