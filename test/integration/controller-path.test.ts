@@ -144,6 +144,25 @@ test("a replaced token is in the resolved Secret within a second, and the leaf i
   expect(shown(await readConnector(room.api, "team-a", "prod"))).toContain("Ready=True/Ready");
 });
 
+test("a changed policy is in the resolved Secret within a second, and a policy that means nothing is refused", async () => {
+  const path = `/apis/${apiVersion}/namespaces/team-a/connectors/prod`;
+  const set = async (policy: unknown) =>
+    await room.api.request("PATCH", path, { contentType: "application/merge-patch+json", body: { spec: { policy } } });
+  const started = performance.now();
+  await set({ preset: "ReadOnly" });
+  await eventually("the policy is there", async () => {
+    const secret = await get("/api/v1/namespaces/kube-connector-proxy/secrets/r-team-a--prod");
+    expect(parseResolved(entriesOf(secret)).policy).toMatchObject({ preset: "ReadOnly" });
+  });
+  expect(performance.now() - started).toBeLessThan(1000);
+  await expect(set({ rules: [] })).rejects.toThrow("policy should have either preset or rules");
+  await set(null);
+  await eventually("the policy is gone", async () => {
+    const secret = await get("/api/v1/namespaces/kube-connector-proxy/secrets/r-team-a--prod");
+    expect(parseResolved(entriesOf(secret)).policy).toBeUndefined();
+  });
+});
+
 test("the proxy's ServiceAccount may read and watch its one Secret, and no other", async () => {
   const tokenPath = "/api/v1/namespaces/kube-connector-proxy/serviceaccounts/p-team-a--prod/token";
   const issued = await room.api.request<{ status: { token: string } }>("POST", tokenPath, { body: { spec: {} } });
