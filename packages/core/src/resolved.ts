@@ -2,6 +2,7 @@ import { z } from "zod";
 import { parseAddress, type TargetAddress } from "./address.ts";
 import { schemaProblems } from "./connector.ts";
 import { Fault, problems } from "./fault.ts";
+import { callerLimitsSchema } from "./limits.ts";
 import { Secret } from "./secret.ts";
 
 // The one thing that a proxy is given for each connector: class, Secret and spec, already judged. It travels as the
@@ -21,6 +22,8 @@ const describedSchema = z.strictObject({
     insecureSkipVerify: z.boolean(),
   }),
   access: z.strictObject({ sameNamespace: z.enum(["Allow", "RequireGrant"]) }),
+  /** How much one caller may ask; absent: the defaults of core's limits.ts. */
+  limits: callerLimitsSchema.optional(),
   /** DNS names of the reverse door, the first one being `c-<name>.<namespace>.svc.<cluster domain>`. */
   serviceNames: z.array(z.string().min(1)).min(1),
   /** Set when there is no usable token: a sentence for the caller. Requests are then answered with 503. */
