@@ -1,10 +1,13 @@
 import { type Clock, Fault, type Log, type ResolvedConnector, Secret } from "@kube-connector/core";
 import { Refusal } from "./answers.ts";
+import type { Audit } from "./audit/audit.ts";
+import type { ReadRequestInfo } from "./audit/record.ts";
 import type { Authenticator, Caller, ConnectorName } from "./authenticate.ts";
 import type { Authorizer } from "./authorize.ts";
 import type { ConnectorSource } from "./connectors/source.ts";
 import { bearerToken } from "./headers.ts";
 import type { RequestHead } from "./http1/head.ts";
+import type { CallerLimiter } from "./limits/callers.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import type { Limits, Timeouts } from "./timeouts.ts";
 import type { Upstreams } from "./upstream.ts";
@@ -20,6 +23,10 @@ export interface Collaborators {
   log: Log;
   timeouts: Timeouts;
   limits: Limits;
+  limiter: CallerLimiter;
+  audit: Audit;
+  /** Says what a request is about, for the audit log; undefined: it tells method and path only. */
+  requestInfo: ReadRequestInfo | undefined;
   isDraining(): boolean;
 }
 

@@ -1,15 +1,19 @@
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { type Clock, Fault, type Log, type Running, sleep } from "@kube-connector/core";
+import { type Audit, noAudit } from "./audit/audit.ts";
+import type { ReadRequestInfo } from "./audit/record.ts";
 import type { Authenticator } from "./authenticate.ts";
 import type { Authorizer } from "./authorize.ts";
 import type { ConnectorChange, ConnectorSource } from "./connectors/source.ts";
 import { createDoors, type Doors } from "./doors.ts";
 import type { Collaborators } from "./gate.ts";
 import { ClientConnection } from "./http1/relay.ts";
+import { createCallerLimiter } from "./limits/callers.ts";
 import type { Door, ProxyMetrics } from "./metrics.ts";
 import { defaultLimits, defaultTimeouts, type Limits, type Timeouts } from "./timeouts.ts";
 import { Tunnel } from "./tunnel.ts";
+import type { OpenStream } from "./open-streams.ts";
 import { createUpstreams } from "./upstream.ts";
 
 export interface ProxyOptions {
@@ -25,6 +29,9 @@ export interface ProxyOptions {
   log: Log;
   timeouts?: Partial<Timeouts>;
   limits?: Partial<Limits>;
+  /** Without one nothing is written of requests but log lines. */
+  audit?: Audit | undefined;
+  requestInfo?: ReadRequestInfo | undefined;
   /** Standalone only: a target may be on this machine. */
   allowLoopbackTargets?: boolean;
 }
@@ -37,6 +44,8 @@ export interface RunningProxy extends Running {
   isDraining(): boolean;
   /** Client connections that are open. */
   openConnections(): number;
+  /** What is open, for whoever looks into a stuck process. */
+  openStreams(): OpenStream[];
 }
 
 /**
@@ -92,6 +101,9 @@ class ProxyProcess implements RunningProxy {
       log,
       timeouts,
       limits,
+      limiter: createCallerLimiter({ clock, metrics }),
+      audit: options.audit ?? noAudit,
+      requestInfo: options.requestInfo,
       isDraining,
     };
     this.#doors = createDoors({
@@ -111,9 +123,10 @@ class ProxyProcess implements RunningProxy {
   async listen(): Promise<void> {
     try {
       const { forward, reverse } = this.#options;
-      if (forward !== undefined) this.forwardPort = await this.#listen(forward, (socket) => this.#tunnel(socket));
+      if (forward !== undefined)
+        this.forwardPort = await this.#listen("forward", forward, (socket) => this.#tunnel(socket));
       if (reverse !== undefined)
-        this.reversePort = await this.#listen(reverse, (socket) => this.#doors.reverse(socket));
+        this.reversePort = await this.#listen("reverse", reverse, (socket) => this.#doors.reverse(socket));
     } catch (error) {
       this.#end();
       throw error;
@@ -128,7 +141,13 @@ class ProxyProcess implements RunningProxy {
     return this.#sockets.size;
   }
 
-  async #listen(at: { host: string; port: number }, accept: (socket: Socket) => void): Promise<number> {
+  openStreams(): OpenStream[] {
+    const now = this.#with.clock.monotonic();
+    const tunnels = [...this.#tunnels].flatMap((tunnel) => tunnel.openStream(now) ?? []);
+    return [...tunnels, ...[...this.#connections].map((connection) => connection.openStream(now))];
+  }
+
+  async #listen(door: Door, at: { host: string; port: number }, accept: (socket: Socket) => void): Promise<number> {
     const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 });
     this.#servers.push(server);
     await new Promise<void>((resolve, reject) => {
@@ -139,26 +158,30 @@ class ProxyProcess implements RunningProxy {
     server.on("connection", (socket) => {
       // Whatever happens to it, "close" follows.
       socket.on("error", () => undefined);
-      if (this.#admit(socket)) accept(socket);
+      if (this.#admit(socket, door)) accept(socket);
       else socket.destroy();
     });
     return (server.address() as AddressInfo).port;
   }
 
   /** Counts a new connection, in all and for its address; false when there are too many. */
-  #admit(socket: Socket): boolean {
+  #admit(socket: Socket, door: Door): boolean {
     const address = socket.remoteAddress;
-    const { connections, connectionsPerAddress } = this.#with.limits;
+    const { limits, metrics } = this.#with;
     if (address === undefined) return false;
     const count = this.#perAddress.get(address) ?? 0;
-    if (this.#sockets.size >= connections || count >= connectionsPerAddress) {
+    const isFull = this.#sockets.size >= limits.connections;
+    if (isFull || count >= limits.connectionsPerAddress) {
+      metrics.connectionRefused(isFull ? "all" : "address");
       this.#with.log.debug("A connection was refused because there are too many", { remote: address, count });
       return false;
     }
     this.#sockets.add(socket);
+    metrics.connections(door, 1);
     this.#perAddress.set(address, count + 1);
     socket.once("close", () => {
       this.#sockets.delete(socket);
+      metrics.connections(door, -1);
       if (this.#sockets.size === 0) this.#onEmpty();
       const left = (this.#perAddress.get(address) ?? 1) - 1;
       if (left > 0) this.#perAddress.set(address, left);
@@ -185,7 +208,8 @@ class ProxyProcess implements RunningProxy {
     this.#doors.refresh(this.#with.connectors.all());
     const { before, after } = change;
     if (before === undefined || before.uid === after?.uid) return;
-    for (const connection of this.#connections) if (connection.admitted.uid === before.uid) connection.cut();
+    for (const connection of this.#connections)
+      if (connection.admitted.uid === before.uid) connection.cut("ConnectorGone");
   }
 
   #tick(): void {
@@ -238,7 +262,7 @@ class ProxyProcess implements RunningProxy {
     this.#cancelTick();
     this.#unsubscribe();
     for (const server of this.#servers) server.close();
-    for (const connection of this.#connections) connection.cut();
+    for (const connection of this.#connections) connection.cut("Draining");
     for (const socket of this.#sockets) socket.destroy();
     this.#with.upstreams.stop();
     this.#resolveDone();

@@ -8,11 +8,19 @@ import {
   silentLog,
   systemClock,
 } from "@kube-connector/core";
-import { type Authenticator, type Authorizer, type Caller, noMetrics, type ProxyMetrics } from "@kube-connector/proxy";
+import {
+  type Audit,
+  type Authenticator,
+  type Authorizer,
+  type Caller,
+  noMetrics,
+  type ProxyMetrics,
+} from "@kube-connector/proxy";
 import {
   type ConnectorChange,
   type ConnectorSource,
   type Limits,
+  type ProxyOptions,
   startProxy,
   type Timeouts,
 } from "@kube-connector/proxy";
@@ -65,6 +73,7 @@ export class TestSource implements ConnectorSource {
 /** Knows one request token and one tunnel token; `allow` can be taken back. */
 export class TestAccess implements Authenticator, Authorizer {
   fault: Fault | undefined;
+  pod: Caller["pod"];
   readonly asked: string[] = [];
 
   async tunnel(token: Secret): Promise<void> {
@@ -80,7 +89,7 @@ export class TestAccess implements Authenticator, Authorizer {
       groups: [],
       extra: {},
       namespace: "team-a",
-      pod: undefined,
+      pod: this.pod,
     };
   }
   async streaming(token: Secret): Promise<void> {
@@ -99,6 +108,8 @@ export interface TestProxyOptions {
   clock?: Clock;
   log?: Log;
   metrics?: ProxyMetrics;
+  audit?: Audit;
+  requestInfo?: ProxyOptions["requestInfo"];
   /** Changes the connector before it is served. */
   connector?: (connector: ResolvedConnector) => ResolvedConnector;
   targetPort?: number;
@@ -122,6 +133,8 @@ export async function startTestProxy(options: TestProxyOptions = {}) {
     authenticator: access,
     authorizer: access,
     metrics: options.metrics ?? noMetrics,
+    audit: options.audit,
+    requestInfo: options.requestInfo,
     clock: options.clock ?? systemClock,
     log: options.log ?? silentLog,
     timeouts: { drainWait: 0, drainGrace: 100, linger: 200, tick: 20, ...options.timeouts },

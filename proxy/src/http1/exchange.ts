@@ -30,6 +30,8 @@ export interface ExchangeClient {
   readonly socket: TLSSocket;
   /** The upstream connection is there, or can take more: give it body bytes that wait. */
   exchangeTakesBody(): void;
+  /** The final answer's head has come. */
+  exchangeBegan(head: ResponseHead): void;
   /** The final answer's head is about to go out: whether the connection must end after it. */
   mustClose(): boolean;
   /** The answer is out, whole. */
@@ -59,6 +61,8 @@ export class Exchange implements UpstreamUser {
   /** Body bytes from and to the client. */
   bytesIn = 0;
   bytesOut = 0;
+  /** Milliseconds from the request's head until its head was written upstream. */
+  added: number | undefined;
   readonly requestBody = new BodyFramer(mayTrailRequest);
   readonly #answerBody = new BodyFramer(mayTrailResponse);
   readonly #inbox = new Inbox();
@@ -122,7 +126,12 @@ export class Exchange implements UpstreamUser {
     upstream.socket.write(`${head.method} ${target.path}${target.query} HTTP/1.1\r\n${lines}\r\n`, "latin1");
     if (!this.requestBody.done) this.#client.exchangeTakesBody();
     upstream.socket.uncork();
-    this.#with.metrics.latencyAdded((this.#with.clock.monotonic() - started) / 1000);
+    this.added = this.#with.clock.monotonic() - started;
+    this.#with.metrics.latencyAdded(this.added / 1000);
+  }
+
+  get phase(): State["name"] {
+    return this.#state.name;
   }
 
   /** Whether body bytes are wanted now. */
@@ -269,6 +278,7 @@ export class Exchange implements UpstreamUser {
     const keep = !unsure && !head.old && !head.connection.has("close");
     const close = unsure || this.#client.mustClose();
     this.#state = { name: "answering", upstream: state.upstream, keep, close };
+    this.#client.exchangeBegan(head);
     const warning = head.status === 401 ? `${warningLine(this.#tokenRefused())}\r\n` : "";
     this.#passBody(rest, 0, headText(head, close ? `${warning}Connection: close\r\n` : warning));
   }
@@ -304,6 +314,7 @@ export class Exchange implements UpstreamUser {
       throw new Refusal(400, "The HTTP message switches to a protocol that was not asked for");
     }
     this.status = 101;
+    this.#client.exchangeBegan(head);
     this.#state = { name: "over" };
     this.#client.socket.write(headText(head, `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`), "latin1");
     this.#client.exchangeSwitched(upstream, this.#inbox.takeAll());
