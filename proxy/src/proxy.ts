@@ -128,7 +128,7 @@ class ProxyProcess implements RunningProxy {
       if (reverse !== undefined)
         this.reversePort = await this.#listen("reverse", reverse, (socket) => this.#doors.reverse(socket));
     } catch (error) {
-      this.#end();
+      await this.#end();
       throw error;
     }
   }
@@ -238,7 +238,7 @@ class ProxyProcess implements RunningProxy {
     if (this.#connections.size > 0) log.info("Ending what is still open", { count: this.#connections.size });
     for (const connection of this.#connections) connection.endStream();
     await this.#empty(timeouts.linger);
-    this.#end();
+    await this.#end();
   }
 
   /**
@@ -257,7 +257,7 @@ class ProxyProcess implements RunningProxy {
     });
   }
 
-  #end(): void {
+  async #end(): Promise<void> {
     this.#life = "stopped";
     this.#cancelTick();
     this.#unsubscribe();
@@ -265,6 +265,8 @@ class ProxyProcess implements RunningProxy {
     for (const connection of this.#connections) connection.cut("Draining");
     for (const socket of this.#sockets) socket.destroy();
     this.#with.upstreams.stop();
+    // Each tells of its end when it closes: before whoever listens is stopped.
+    await this.#empty(this.#with.timeouts.linger);
     this.#resolveDone();
   }
 }

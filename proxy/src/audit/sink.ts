@@ -72,6 +72,7 @@ class Sink implements AuditSink {
   #lost = 0;
   /** Lines of the chunk in hand. */
   #inHand = 0;
+  #isOver = false;
   #collecting: (() => void) | undefined;
   #stopping: Promise<void> | undefined;
   #resolveDone: () => void = () => undefined;
@@ -95,7 +96,7 @@ class Sink implements AuditSink {
   }
 
   write(line: string): void {
-    if (this.#waiting + line.length > this.#bounds.most) {
+    if (this.#isOver || this.#waiting + line.length > this.#bounds.most) {
       this.#lose(1);
       return;
     }
@@ -128,6 +129,7 @@ class Sink implements AuditSink {
       log.error("The last audit events could not be written", { count: this.#lost });
     }
     this.#lines = [];
+    this.#isOver = true;
     if (!this.#writing) await this.#closeFile();
     this.#resolveDone();
   }
