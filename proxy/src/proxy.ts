@@ -72,7 +72,11 @@ class ProxyProcess implements RunningProxy {
   readonly #tunnels = new Set<Tunnel>();
   readonly #connections = new Set<ClientConnection>();
   readonly #unsubscribe: () => void;
-  #life: "serving" | "leaving" | "draining" | "stopped" = "serving";
+  /**
+   * leaving: readiness says no, all else is as before. draining: each answer is the last one of its connection, so that
+   * clients go elsewhere while we still listen. closed: nothing new is taken.
+   */
+  #life: "serving" | "leaving" | "draining" | "closed" | "stopped" = "serving";
   #stopping: Promise<void> | undefined;
   #cancelTick: () => void = () => undefined;
   /** Called when the last connection has closed. */
@@ -90,7 +94,7 @@ class ProxyProcess implements RunningProxy {
       timeouts,
       allowLoopbackTargets: options.allowLoopbackTargets ?? false,
     });
-    const isDraining = () => this.#life === "draining" || this.#life === "stopped";
+    const isDraining = () => this.#life !== "serving" && this.#life !== "leaving";
     this.#with = {
       connectors,
       authenticator,
@@ -201,6 +205,7 @@ class ProxyProcess implements RunningProxy {
     // A connector that went away during the handshake.
     if (connection.currentConnector() === undefined) connection.cut();
     else this.#connections.add(connection);
+    if (this.#life === "closed") connection.hurry();
   }
 
   #connectorChanged(change: ConnectorChange): void {
@@ -229,16 +234,34 @@ class ProxyProcess implements RunningProxy {
     const { clock, timeouts, log } = this.#with;
     log.info("Draining: readiness says no, requests are still served", { count: this.#connections.size });
     this.#life = "leaving";
-    await sleep(clock, timeouts.drainWait);
+    await sleep(clock, timeouts.drainWait / 2);
     this.#life = "draining";
+    await sleep(clock, timeouts.drainWait / 2);
+    this.#life = "closed";
     for (const server of this.#servers) server.close();
-    for (const tunnel of this.#tunnels) tunnel.endIfClosed();
+    for (const tunnel of this.#tunnels) tunnel.hurry();
+    // What has come is read first: a connection with a request on it is not idle.
+    await new Promise((resolve) => setImmediate(resolve));
     for (const connection of this.#connections) connection.endIfIdle();
     await this.#empty(timeouts.drainGrace);
     if (this.#connections.size > 0) log.info("Ending what is still open", { count: this.#connections.size });
-    for (const connection of this.#connections) connection.endStream();
+    await this.#endStreams();
     await this.#empty(timeouts.linger);
     await this.#end();
+  }
+
+  /** Ends each answer where its client can see that it ended well; where there is no such place in time, it is cut. */
+  async #endStreams(): Promise<void> {
+    const { clock, timeouts } = this.#with;
+    const deadline = clock.monotonic() + timeouts.linger;
+    let left = [...this.#connections];
+    for (;;) {
+      left = left.filter((connection) => !connection.endStream());
+      if (left.length === 0 || clock.monotonic() >= deadline) break;
+      // A chunk's rest is on its way.
+      await sleepAwake(10);
+    }
+    for (const connection of left) connection.cut("Draining");
   }
 
   /**
@@ -269,4 +292,11 @@ class ProxyProcess implements RunningProxy {
     await this.#empty(this.#with.timeouts.linger);
     this.#resolveDone();
   }
+}
+
+/** The clock's timers keep no process alive, so that it would be gone before the drain has ended. */
+function sleepAwake(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, milliseconds);
+  });
 }

@@ -104,7 +104,6 @@ export class Tunnel {
       const how = "use the kubeconfig of the mounted volume as it is";
       throw new Refusal(405, `This port is a forward proxy and takes only CONNECT; ${how}`);
     }
-    if (this.#with.isDraining()) throw new Refusal(503, "The proxy is stopping; connect again");
     const { name, token } = credentials(head);
     // First the token: a stranger does not learn which connectors there are.
     await passTunnelGate(token, name, this.#with);
@@ -170,9 +169,10 @@ export class Tunnel {
     }
   }
 
-  /** Ends it unless a tunnel is open; what is inside of an open one has its own end. */
-  endIfClosed(): void {
-    if (this.#state.name !== "open") this.#socket.destroy();
+  /** The proxy is about to end: a client that has connected may still come in, if it is quick. */
+  hurry(): void {
+    const { linger } = this.#with.timeouts;
+    if (this.#state.name === "reading") this.#state.until = Math.min(this.#state.until, this.#now() + linger);
   }
 
   #closed(): void {

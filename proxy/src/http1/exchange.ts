@@ -171,14 +171,26 @@ export class Exchange implements UpstreamUser {
   }
 
   /**
-   * Ends a chunked answer between two chunks as if the target had ended it; false when it is not there. For a drain: a
-   * watch that ends so is taken up again by its client.
+   * For a drain: ends a chunked answer between two chunks as if the target had ended it; a watch that ends so is taken up
+   * again by its client. A read that has no answer yet gets a 503, which its client tries again; all else is cut. False
+   * within a chunk: its end is on its way.
    */
-  endBetweenChunks(): boolean {
-    if (this.#state.name !== "answering" || !this.#answerBody.betweenChunks) return false;
-    this.abort();
-    this.#client.socket.write("0\r\n\r\n");
-    this.#client.exchangeAnswered(true);
+  endCleanly(): boolean {
+    if (this.#state.name === "answering" && this.#answerBody.betweenChunks) {
+      this.abort();
+      this.#client.socket.write("0\r\n\r\n");
+      this.#client.exchangeAnswered(true);
+      return true;
+    }
+    if (this.#state.name === "answering" && this.#answerBody.isChunked) return false;
+    const { method } = this.#request.head;
+    const isRead = method === "GET" || method === "HEAD";
+    if (this.#state.name !== "answering" && isRead && this.#interim === 0) {
+      this.#fail(new Refusal(503, "The proxy is stopping; try again"));
+    } else {
+      this.abort();
+      this.#client.exchangeBroken();
+    }
     return true;
   }
 

@@ -1,7 +1,7 @@
 import type { TLSSocket } from "node:tls";
 import { callerFields, type OpenStream, secondsSince } from "../open-streams.ts";
-import type { State } from "./relay.ts";
 import type { Admitted } from "./request.ts";
+import type { State } from "./state.ts";
 
 type Waiting = Pick<OpenStream, "state" | "waitsFor">;
 

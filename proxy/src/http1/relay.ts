@@ -13,6 +13,7 @@ import { openStreamOf } from "./open-stream.ts";
 import {
   type Admitted,
   announceRequest,
+  goneOutcome,
   type Outcome,
   type RequestInHand,
   reportRequest,
@@ -23,18 +24,7 @@ import {
   unreadRequest,
 } from "./request.ts";
 import { reviewRequest } from "./review.ts";
-
-/** In logs and metrics: the client was gone before an answer began, as nginx has it. */
-const goneStatus = 499;
-
-export type State =
-  | { name: "waiting"; until: number; begun: boolean }
-  | { name: "deciding"; request: RequestInHand }
-  | { name: "exchanging"; request: RequestInHand; exchange: Exchange; bodyAt: number }
-  | { name: "spliced"; request: RequestInHand; splice: Splice; upstream: UpstreamConnection }
-  /** Our last word is written; what still comes is thrown away. */
-  | { name: "closing"; until: number }
-  | { name: "closed" };
+import type { State } from "./state.ts";
 
 /** One client connection inside TLS: reads requests one after the other and passes each through the steps. */
 export class ClientConnection implements ExchangeClient, UpstreamUser {
@@ -321,11 +311,8 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     if (state.name === "closed") return;
     if ("request" in state) state.request.endedBy ??= "ClientGone";
     if (state.name === "spliced") this.#reportSplice(state);
-    if (state.name === "deciding") this.#report(state.request, { status: goneStatus, bytesIn: 0, bytesOut: 0 });
-    if (state.name === "exchanging") {
-      const { status, bytesIn, bytesOut } = state.exchange;
-      this.#report(state.request, { status: status || goneStatus, bytesIn, bytesOut });
-    }
+    if (state.name === "deciding") this.#report(state.request, goneOutcome());
+    if (state.name === "exchanging") this.#report(state.request, goneOutcome(state.exchange));
     this.#setState({ name: "closed" });
     if (state.name === "exchanging") state.exchange.abort();
     if (state.name === "spliced") state.upstream.destroy();
@@ -372,10 +359,18 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     if (this.#state.name === "waiting" && this.#inbox.length === 0) this.#close();
   }
 
-  /** Ends what is in hand: a chunked answer between two chunks cleanly, all else by cutting it. */
-  endStream(): void {
-    if (this.#state.name === "exchanging" && this.#state.exchange.endBetweenChunks()) return;
-    this.cut("Draining");
+  /** The proxy is about to end: a client that has just come in may have its answer, if it is quick to ask. */
+  hurry(): void {
+    if (this.#state.name === "waiting") this.#state.until = this.#now() + this.#with.timeouts.linger;
+  }
+
+  /** Ends what is in hand, cleanly where that can be; false while it should be tried again, a chunk being on its way. */
+  endStream(): boolean {
+    const state = this.#state;
+    if ("request" in state) state.request.endedBy ??= "Draining";
+    if (state.name === "exchanging") return state.exchange.endCleanly();
+    this.cut();
+    return true;
   }
 
   // What is told of it.

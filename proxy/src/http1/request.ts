@@ -112,6 +112,14 @@ export interface Outcome {
   bytesOut: number;
 }
 
+/** In logs and metrics: the client was gone before an answer began, as nginx has it. */
+const goneStatus = 499;
+
+/** How a request ended whose client did not wait for the end of its answer. */
+export function goneOutcome(so: Outcome = { status: 0, bytesIn: 0, bytesOut: 0 }): Outcome {
+  return { status: so.status || goneStatus, bytesIn: so.bytesIn, bytesOut: so.bytesOut };
+}
+
 /** What is told of a request, and to whom. */
 export type Reporters = Pick<Collaborators, "metrics" | "log" | "clock" | "audit"> & { admitted: Admitted };
 
