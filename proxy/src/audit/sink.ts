@@ -102,8 +102,12 @@ class Sink implements AuditSink {
     }
     this.#lines.push(line);
     this.#waiting += line.length;
-    if (this.#writing || this.#collecting !== undefined) return;
-    this.#collecting = this.#options.clock.after(this.#bounds.collect, () => this.#begin());
+    if (!this.#writing) this.#collect();
+  }
+
+  /** Many lines in one write: a write costs as much as five lines do. */
+  #collect(): void {
+    this.#collecting ??= this.#options.clock.after(this.#bounds.collect, () => this.#begin());
   }
 
   whyDown(): string | undefined {
@@ -142,6 +146,7 @@ class Sink implements AuditSink {
     this.#writeAll().then(
       () => {
         this.#writing = false;
+        if (this.#lines.length > 0) this.#collect();
       },
       (error: unknown) => {
         this.#writing = false;
@@ -151,7 +156,10 @@ class Sink implements AuditSink {
     );
   }
 
-  /** Writes until nothing waits. What cannot be written is tried again, so that lines keep their order. */
+  /**
+   * Writes what waits, and goes on while that is a chunk's worth. What cannot be written is tried again, so that lines keep
+   * their order.
+   */
   async #writeAll(): Promise<void> {
     while (this.#lines.length > 0) {
       const { bytes, count } = this.#nextChunk();
@@ -169,22 +177,32 @@ class Sink implements AuditSink {
       this.#inHand = 0;
       this.#waiting = Math.max(0, this.#waiting - bytes.length);
       this.#options.metrics.audited("written", count);
+      if (this.#lines.length === 0) this.#waiting = 0;
+      if (this.#waiting < chunkSize && this.#stopping === undefined) return;
     }
-    this.#waiting = 0;
   }
 
   #nextChunk(): { bytes: Buffer; count: number } {
+    let size = this.#waiting;
+    let count = this.#lines.length;
+    if (size > chunkSize) [size, count] = this.#firstLines();
+    const taken = count === this.#lines.length ? this.#lines : this.#lines.slice(0, count);
+    this.#lines = this.#lines.slice(count);
+    const bytes = Buffer.from(taken.join(""));
+    // Letters beyond ASCII have more bytes than characters.
+    this.#waiting += bytes.length - size;
+    return { bytes, count };
+  }
+
+  /** How many characters and lines one chunk takes. */
+  #firstLines(): [number, number] {
     let size = 0;
     let count = 0;
     while (count < this.#lines.length && (count === 0 || size < chunkSize)) {
       size += this.#lines[count]?.length ?? 0;
       count += 1;
     }
-    const taken = this.#lines.splice(0, count);
-    const bytes = Buffer.from(taken.join(""));
-    // Letters beyond ASCII have more bytes than characters.
-    this.#waiting += bytes.length - size;
-    return { bytes, count };
+    return [size, count];
   }
 
   async #writeSome(bytes: Buffer, offset: number): Promise<number> {
