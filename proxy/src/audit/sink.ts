@@ -46,8 +46,15 @@ const defaultBounds: AuditBounds = {
   end: 5_000,
 };
 
-/** Most bytes of one write. */
-const chunkSize = 262_144;
+/** Bytes of one write, unless one line is longer. */
+const chunkSize = 65_536;
+
+/** Lines that are written together; encoded as they come, since texts that wait are dear to the garbage collector. */
+interface Chunk {
+  bytes: Buffer<ArrayBuffer>;
+  used: number;
+  lines: number;
+}
 
 /** Opens it. Fault when a file cannot be opened: a process whose audit log cannot be written should not start. */
 export async function startAuditSink(options: AuditSinkOptions): Promise<AuditSink> {
@@ -60,8 +67,12 @@ class Sink implements AuditSink {
   readonly done: Promise<void>;
   readonly #options: AuditSinkOptions;
   readonly #bounds: AuditBounds;
-  #lines: string[] = [];
-  /** Characters in `#lines`, and bytes of the chunk in hand: near enough to what is waiting. */
+  /** Full ones, the oldest first. */
+  #full: Chunk[] = [];
+  #filling: Chunk = createChunk(chunkSize);
+  /** Of a chunk that was written, for the next one. */
+  #spare: Buffer<ArrayBuffer> | undefined;
+  /** Bytes in all of them, and in the one that is being written. */
   #waiting = 0;
   #file: { handle: FileHandle; inode: number } | undefined;
   #lookedAt = 0;
@@ -100,8 +111,14 @@ class Sink implements AuditSink {
       this.#lose(1);
       return;
     }
-    this.#lines.push(line);
-    this.#waiting += line.length;
+    // No character has more than three bytes.
+    const most = line.length * 3;
+    if (this.#filling.used + most > this.#filling.bytes.length) this.#nextFilling(most);
+    const chunk = this.#filling;
+    const count = chunk.bytes.write(line, chunk.used);
+    chunk.used += count;
+    chunk.lines += 1;
+    this.#waiting += count;
     if (!this.#writing) this.#collect();
   }
 
@@ -127,12 +144,12 @@ class Sink implements AuditSink {
     this.#begin();
     const deadline = clock.monotonic() + this.#bounds.end;
     while (this.#waiting > 0 && clock.monotonic() < deadline && !this.#failing) await sleepReferenced(clock, 10);
-    const left = this.#lines.length + this.#inHand;
+    const left = [...this.#full, this.#filling].reduce((sum, { lines }) => sum + lines, this.#inHand);
     if (left > 0) {
       this.#lose(left);
       log.error("The last audit events could not be written", { count: this.#lost });
     }
-    this.#lines = [];
+    this.#full = [];
     this.#isOver = true;
     if (!this.#writing) await this.#closeFile();
     this.#resolveDone();
@@ -146,7 +163,7 @@ class Sink implements AuditSink {
     this.#writeAll().then(
       () => {
         this.#writing = false;
-        if (this.#lines.length > 0) this.#collect();
+        if (this.#hasLines) this.#collect();
       },
       (error: unknown) => {
         this.#writing = false;
@@ -161,10 +178,11 @@ class Sink implements AuditSink {
    * their order.
    */
   async #writeAll(): Promise<void> {
-    while (this.#lines.length > 0) {
-      const { bytes, count } = this.#nextChunk();
+    while (this.#hasLines) {
+      const chunk = this.#takeChunk();
+      const bytes = chunk.bytes.subarray(0, chunk.used);
       let offset = 0;
-      this.#inHand = count;
+      this.#inHand = chunk.lines;
       while (offset < bytes.length) {
         try {
           offset += await this.#writeSome(bytes, offset);
@@ -175,34 +193,29 @@ class Sink implements AuditSink {
         }
       }
       this.#inHand = 0;
-      this.#waiting = Math.max(0, this.#waiting - bytes.length);
-      this.#options.metrics.audited("written", count);
-      if (this.#lines.length === 0) this.#waiting = 0;
-      if (this.#waiting < chunkSize && this.#stopping === undefined) return;
+      this.#waiting -= bytes.length;
+      if (chunk.bytes.length === chunkSize) this.#spare = chunk.bytes;
+      this.#options.metrics.audited("written", chunk.lines);
+      if (this.#full.length === 0 && this.#stopping === undefined) return;
     }
   }
 
-  #nextChunk(): { bytes: Buffer; count: number } {
-    let size = this.#waiting;
-    let count = this.#lines.length;
-    if (size > chunkSize) [size, count] = this.#firstLines();
-    const taken = count === this.#lines.length ? this.#lines : this.#lines.slice(0, count);
-    this.#lines = this.#lines.slice(count);
-    const bytes = Buffer.from(taken.join(""));
-    // Letters beyond ASCII have more bytes than characters.
-    this.#waiting += bytes.length - size;
-    return { bytes, count };
+  get #hasLines(): boolean {
+    return this.#full.length > 0 || this.#filling.lines > 0;
   }
 
-  /** How many characters and lines one chunk takes. */
-  #firstLines(): [number, number] {
-    let size = 0;
-    let count = 0;
-    while (count < this.#lines.length && (count === 0 || size < chunkSize)) {
-      size += this.#lines[count]?.length ?? 0;
-      count += 1;
-    }
-    return [size, count];
+  #takeChunk(): Chunk {
+    const oldest = this.#full.shift();
+    if (oldest !== undefined) return oldest;
+    const chunk = this.#filling;
+    this.#filling = createChunk(chunkSize, this.#spare);
+    this.#spare = undefined;
+    return chunk;
+  }
+
+  #nextFilling(size: number): void {
+    if (this.#filling.lines > 0) this.#full.push(this.#filling);
+    this.#filling = createChunk(Math.max(chunkSize, size));
   }
 
   async #writeSome(bytes: Buffer, offset: number): Promise<number> {
@@ -267,6 +280,10 @@ class Sink implements AuditSink {
     this.#file = undefined;
     await file?.handle.close().catch(() => undefined);
   }
+}
+
+function createChunk(size: number, bytes = Buffer.allocUnsafeSlow(size)): Chunk {
+  return { bytes, used: 0, lines: 0 };
 }
 
 /** The clock's timers keep no process alive; the last lines should. */
