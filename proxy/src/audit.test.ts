@@ -190,7 +190,7 @@ test("a watch and an exec have a line at their start and one at their end, with 
   const audit = createTestAudit();
   await using room = await startTestProxy({ audit, onConnection: answers });
   for (const [path, more] of [
-    ["/api?watch=1", ""],
+    ["/api/v1/pods?watch=1", ""],
     ["/exec", upgrade],
   ] as const) {
     const client = await room.direct();
