@@ -107,6 +107,23 @@ test("what a request is about is told as kube-apiserver reads it, below the pref
   });
 });
 
+test("what the policy did to a request is told: refused, warned of, reduced to metadata", async () => {
+  const audit = createTestAudit();
+  await using room = await startTestProxy({
+    audit,
+    connector: (connector) => ({ ...connector, policy: { preset: "ReadOnly", mode: "Warn" } }),
+  });
+  const client = await room.forward();
+  await client.ask(requestText("GET", "/api/v1/secrets", room.authority));
+  room.source.put({ ...room.connector, policy: { preset: "ReadOnly" } });
+  await client.ask(requestText("GET", "/api/v1/secrets", room.authority));
+  const events = await audit.until(2);
+  expect(events.map((event) => [own(event, "decision"), own(event, "policy"), event.objectRef?.resource])).toEqual([
+    ["allow", "Warn", "secrets"],
+    ["deny", undefined, "secrets"],
+  ]);
+});
+
 test("a refusal, a failure and a request that nobody could read have a line each, with the sentence", async () => {
   const audit = createTestAudit();
   await using room = await startTestProxy({ audit, onConnection: answers });

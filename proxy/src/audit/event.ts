@@ -85,7 +85,11 @@ function facts(record: AuditRecord): string {
     `,"${own}bytesIn":"${record.bytesIn}","${own}bytesOut":"${record.bytesOut}"` +
     `,"${own}seconds":"${seconds(record.milliseconds)}"`;
   if (record.addedMilliseconds !== undefined) text += `,"${own}addedSeconds":"${seconds(record.addedMilliseconds)}"`;
-  text += note("protocol", record.protocol) + note("upgrade", record.upgrade) + note("reason", record.reason);
+  text +=
+    note("protocol", record.protocol) +
+    note("upgrade", record.upgrade) +
+    note("policy", record.policy) +
+    note("reason", record.reason);
   text += note("targetAuditID", record.targetAuditId) + note("traceparent", record.traceparent);
   if (record.annotations === undefined) return text;
   for (const [name, value] of Object.entries(record.annotations)) text += note(name, value);

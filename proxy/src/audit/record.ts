@@ -38,6 +38,8 @@ export interface AuditRecord {
   /** h1, h2; and what it was upgraded to. */
   protocol?: string | undefined;
   upgrade?: string | undefined;
+  /** What the policy did to a request that passed: warned of it, or let only metadata of its answer through. */
+  policy?: "Warn" | "MetadataOnly" | undefined;
   /** The target's Audit-Id and the caller's traceparent, as they are checked below. */
   targetAuditId?: string | undefined;
   traceparent?: string | undefined;

@@ -11,7 +11,7 @@ import type { RequestInfo } from "../request-info.ts";
 import { wantedUpgrade } from "../upgrade.ts";
 import { parseRequestHead, type RequestHead, type ResponseHead } from "./head.ts";
 import type { Inbox } from "./inbox.ts";
-import type { Judged } from "./judged.ts";
+import { type Judged, policyMark } from "./judged.ts";
 
 /** Which connector a connection is for, and how it came in. */
 export interface Admitted {
@@ -192,6 +192,7 @@ function recordOf(request: RequestInHand, so: Outcome, stage: AuditRecord["stage
     addedMilliseconds: request.added,
     protocol: "http/1.1",
     upgrade: request.upgrade,
+    policy: policyMark(request.judged),
     targetAuditId: request.targetAuditId,
     traceparent: request.traceparent,
   };
