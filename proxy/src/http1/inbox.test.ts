@@ -29,7 +29,7 @@ test.each(["GET / HTTP/1.1\nHost: a\n\n", "\n", "GET /\r\nA: b\n"])(
 );
 
 test("a head in single bytes costs as much per byte when it is long", () => {
-  const feed = (bytes: number) => {
+  const once = (bytes: number) => {
     const inbox = new Inbox();
     const started = performance.now();
     for (let i = 0; i < bytes; i++) {
@@ -38,7 +38,9 @@ test("a head in single bytes costs as much per byte when it is long", () => {
     }
     return performance.now() - started;
   };
+  // The best of a few: whatever else the machine does only adds.
+  const feed = (bytes: number) => Math.min(...Array.from({ length: 5 }, () => once(bytes)));
   feed(8_192);
   // Copying or searching anew with each byte would make it sixty-four times.
-  expect(feed(65_536) / Math.max(feed(8_192), 1)).toBeLessThan(32);
+  expect(feed(65_536) / Math.max(feed(8_192), 0.5)).toBeLessThan(32);
 });
