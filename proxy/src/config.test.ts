@@ -19,6 +19,7 @@ test("the defaults are those of a pod", () => {
     connectionsPerAddress: 2_000,
     drainDelay: 10_000,
     drainGrace: 30_000,
+    http2: true,
     logLevel: "info",
   });
 });

@@ -92,6 +92,7 @@ export async function startProxiedPlane(options: ProxiedPlaneOptions = {}): Prom
       connectionsPerAddress: 20_000,
       drainDelay: 0,
       drainGrace: 0,
+      http2: true,
       logLevel: "info",
     },
     api: openApiServer({ url: plane.url, ca: plane.ca, token: () => Promise.resolve(own) }),

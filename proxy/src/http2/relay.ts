@@ -1,0 +1,382 @@
+import type { TLSSocket } from "node:tls";
+import type { ResolvedConnector } from "@kube-connector/core";
+import { Refusal, refusalOf } from "../answers.ts";
+import { type Collaborators, isNo, passGate, passGateAgain, requestToken } from "../gate.ts";
+import type { RequestHead } from "../http1/head.ts";
+import { type Admitted, type Outcome, reportRequest, unreadRequest } from "../http1/request.ts";
+import { checkHost, isWatch, upstreamTarget } from "../target.ts";
+import { ClientSide, streamLimit } from "./client-side.ts";
+import type { RelayCore } from "./core.ts";
+import { type ErrorName, Http2Error } from "./errors.ts";
+import { ownAnswer } from "./message.ts";
+import { Peer, settingNames, windowLimit } from "./peer.ts";
+import type { Stream } from "./stream.ts";
+import { StreamTable } from "./stream-table.ts";
+import { TargetSide } from "./target-side.ts";
+
+/** In logs and metrics: the client was gone before an answer began, as nginx has it. */
+const goneStatus = 499;
+/** Bytes of bodies that a client may send us before the target takes them, of all its streams. */
+const uploadAhead = 262_144;
+/** Bytes that wait for one side, at which the other is paused; bytes at which a client that does not read is cut. */
+const pauseAt = 262_144;
+const cutAt = 4_194_304;
+/** Bytes of answers that wait for windows which a client took back, at which the target is paused. */
+const queueLimit = 1_048_576;
+
+/** announced: a GOAWAY that names no last stream went out. leaving: one that names it. */
+type Life =
+  | { name: "serving" }
+  | { name: "announced"; until: number }
+  | { name: "leaving"; last: number }
+  /** Our last word is written. */
+  | { name: "closing"; until: number }
+  | { name: "closed" };
+
+/** One client connection that speaks HTTP/2, and its one connection to the target. */
+export class Http2Connection implements RelayCore {
+  readonly admitted: Admitted;
+  readonly collaborators: Collaborators;
+  readonly streams = new StreamTable();
+  readonly client: Peer;
+  readonly #socket: TLSSocket;
+  readonly #onClosed: (connection: Http2Connection) => void;
+  readonly #fromClient: ClientSide;
+  readonly #target: TargetSide;
+  #life: Life = { name: "serving" };
+  #idleSince: number;
+  /** When the client began to owe us the rest of something, and how many frames there were then. */
+  #insideSince = Number.POSITIVE_INFINITY;
+  #framesThen = -1;
+
+  constructor(
+    socket: TLSSocket,
+    admitted: Admitted,
+    collaborators: Collaborators,
+    onClosed: (connection: Http2Connection) => void,
+  ) {
+    this.#socket = socket;
+    this.admitted = admitted;
+    this.collaborators = collaborators;
+    this.#onClosed = onClosed;
+    this.#idleSince = this.now();
+    const { limits } = collaborators;
+    this.#fromClient = new ClientSide(this);
+    this.client = new Peer(socket, this.#fromClient, {
+      sendsPreface: true,
+      listLimit: limits.head,
+      now: () => this.now(),
+    });
+    this.streams.toClient.to = this.client;
+    this.#target = new TargetSide(this);
+    this.client.sendSettings([
+      [settingNames.maxConcurrentStreams, streamLimit],
+      [settingNames.maxHeaderListSize, limits.head],
+    ]);
+    this.topUp();
+    socket.on("error", () => undefined); // "close" follows and does the work
+    socket.on("data", (bytes: Buffer) => this.#received(bytes));
+    socket.on("end", () => this.cut());
+    socket.on("drain", () => this.regulate());
+    socket.on("close", () => this.#closed());
+    this.#connectAhead();
+  }
+
+  /** Whoever came through the forward door has shown a tunnel token; strangers cause no connection. */
+  #connectAhead(): void {
+    const connector = this.currentConnector();
+    if (this.admitted.door !== "forward" || connector === undefined) return;
+    try {
+      this.#target.prepare(connector);
+    } catch {
+      // The first request will hear of it.
+    }
+  }
+
+  now(): number {
+    return this.collaborators.clock.monotonic();
+  }
+
+  currentConnector(): ResolvedConnector | undefined {
+    const connector = this.collaborators.connectors.get(this.admitted.key);
+    return connector?.uid === this.admitted.uid ? connector : undefined;
+  }
+
+  #received(bytes: Buffer): void {
+    if (this.#life.name === "closing" || this.#life.name === "closed") return;
+    try {
+      this.client.read(bytes);
+    } catch (error) {
+      this.#fail(error instanceof Http2Error ? error : new Http2Error("INTERNAL_ERROR", "the proxy failed"), error);
+      return;
+    }
+    this.regulate();
+  }
+
+  /** Each side is read as long as the other takes what it says. */
+  regulate(): void {
+    const target = this.#target.peer;
+    if (this.client.writer.pending > cutAt) {
+      this.cut();
+      return;
+    }
+    if (target === undefined) return;
+    pause(this.#socket, target.writer.pending > pauseAt);
+    pause(target.socket, this.client.writer.pending > pauseAt || this.streams.toClient.queued > queueLimit);
+  }
+
+  /** A connection error: the client hears which, and everything ends. */
+  #fail(error: Http2Error, cause: unknown): void {
+    const fields = { connector: this.admitted.key, remote: this.admitted.remote, error: cause };
+    this.collaborators.log.info("A client broke the rules of HTTP/2", { ...fields, reason: error.message });
+    this.#end(error.code);
+  }
+
+  // The steps.
+
+  serve(stream: Stream, head: RequestHead): void {
+    this.#decide(stream, head).catch((error: unknown) => {
+      if (stream.phase === "deciding") this.refuse(stream, refusalOf(error));
+    });
+  }
+
+  async #decide(stream: Stream, head: RequestHead): Promise<void> {
+    const { request } = stream;
+    const { door, key } = this.admitted;
+    const connector = this.currentConnector();
+    if (connector === undefined) throw new Refusal(503, `The connector ${key} is not served here any more`);
+    checkHost(head.host, door, connector);
+    const target = upstreamTarget(head.target, door, connector.target.prefix);
+    const token = requestToken(head);
+    const caller = await passGate(token, connector, this.collaborators);
+    if (stream.phase !== "deciding") return;
+    request.sender = { token, caller };
+    request.watch = isWatch(head.method, target.query);
+    request.allowedAt = this.now();
+    if (connector.token === undefined) {
+      throw new Refusal(503, connector.unavailable ?? `The connector ${key} has no token`);
+    }
+    if (request.watch) this.collaborators.metrics.streams("watch", 1);
+    stream.counted = request.watch;
+    stream.allowed = { head, connector, target };
+    this.#target.send(stream, connector);
+  }
+
+  refuse(stream: Stream, refusal: Refusal): void {
+    if (stream.phase === "closed" || stream.phase === "own") return;
+    if (stream.status > 0) {
+      this.breakOff(stream, "INTERNAL_ERROR");
+      return;
+    }
+    stream.phase = "own";
+    stream.toTarget.drop();
+    this.#target.drop(stream);
+    this.#report(stream, { status: refusal.http, refusal, bytesIn: stream.toTarget.bytes, bytesOut: 0 });
+    const { fields, body } = ownAnswer(refusal, stream.request.method);
+    this.client.writer.headers(stream.id, this.client.encoder.encode(fields), body === "");
+    stream.toClient.open(stream.id, body === "");
+    if (body !== "") stream.toClient.push(Buffer.from(body), true);
+  }
+
+  breakOff(stream: Stream, code: ErrorName): void {
+    this.client.resetStream(stream.id, code);
+    this.closed(stream, "reset");
+  }
+
+  cancelled(stream: Stream): void {
+    this.closed(stream, "done");
+  }
+
+  closed(stream: Stream, how: "reset" | "done"): void {
+    if (stream.phase === "closed") return;
+    const own = stream.phase === "own";
+    stream.phase = "closed";
+    this.streams.close(stream.id, how);
+    stream.toTarget.drop();
+    stream.toClient.drop();
+    this.#target.drop(stream);
+    if (stream.counted) this.collaborators.metrics.streams("watch", -1);
+    if (!own) {
+      const counts = { bytesIn: stream.toTarget.bytes, bytesOut: stream.toClient.bytes };
+      this.#report(stream, { status: stream.status || goneStatus, ...counts });
+    }
+    if (this.streams.open.size > 0) return;
+    this.#idleSince = this.now();
+    if (this.#life.name === "leaving") this.#end("NO_ERROR");
+  }
+
+  // Windows.
+
+  topUp(stream?: Stream): void {
+    const target = this.#target.peer;
+    this.client.topUp(Math.max(target?.sendWindow ?? 0, uploadAhead) - this.streams.toTarget.queued);
+    target?.topUp(this.client.sendWindow - this.streams.toClient.queued);
+    if (stream === undefined || stream.phase === "own" || stream.phase === "closed") return;
+    if (stream.phase === "open") this.#target.topUp(stream);
+    const { toTarget, clientEnded } = stream;
+    const increment = Math.min(toTarget.wanted, windowLimit) - toTarget.granted;
+    if (clientEnded || stream.uploadUnwanted || increment <= 0) return;
+    toTarget.granted += increment;
+    this.client.writer.windowUpdate(stream.id, increment);
+  }
+
+  clientWindowChanged(change: number): void {
+    this.#target.clientWindowChanged(change);
+  }
+
+  // The ends.
+
+  takes(id: number): boolean {
+    return this.#life.name !== "leaving" || id <= this.#life.last;
+  }
+
+  leave(): void {
+    if (this.#life.name !== "serving" && this.#life.name !== "announced") return;
+    const last = this.#fromClient.lastId;
+    this.#life = { name: "leaving", last };
+    this.client.writer.goAway(last, "NO_ERROR");
+    if (this.streams.open.size === 0) this.#end("NO_ERROR");
+  }
+
+  ponged(): void {
+    if (this.#life.name === "announced") this.leave();
+  }
+
+  /** Says so, then closes. */
+  #end(code: ErrorName): void {
+    if (this.#life.name === "closing" || this.#life.name === "closed") return;
+    if (this.#life.name !== "leaving" || code !== "NO_ERROR") this.client.writer.goAway(this.#fromClient.lastId, code);
+    this.#life = { name: "closing", until: this.now() + this.collaborators.timeouts.linger };
+    this.#dropAll();
+    this.client.writer.flush();
+    this.#socket.end();
+    this.#socket.resume();
+  }
+
+  #dropAll(): void {
+    for (const stream of this.streams.open.values()) this.closed(stream, "done");
+    this.#target.end();
+  }
+
+  /** Ends the connection at once. */
+  cut(): void {
+    this.#socket.destroy();
+    this.#closed();
+  }
+
+  #closed(): void {
+    if (this.#life.name === "closed") return;
+    this.#life = { name: "closed" };
+    this.#dropAll();
+    this.#onClosed(this);
+  }
+
+  // Time and orders from outside.
+
+  /** Called about once a second. */
+  tick(now: number): void {
+    const { timeouts } = this.collaborators;
+    const life = this.#life;
+    if ((life.name === "closing" && now >= life.until) || life.name === "closed") {
+      this.cut();
+      return;
+    }
+    if (life.name === "announced" && now >= life.until) this.leave();
+    if (this.#isSlow(now)) {
+      this.#fail(new Http2Error("PROTOCOL_ERROR", "the rest of a frame did not come in time"), undefined);
+      return;
+    }
+    if (this.streams.open.size === 0 && now - this.#idleSince >= timeouts.idleClient) this.leave();
+    for (const stream of this.streams.open.values()) this.#tickStream(stream, now);
+  }
+
+  #isSlow(now: number): boolean {
+    const { frames, isInside } = this.client;
+    if (!isInside || frames !== this.#framesThen) {
+      this.#framesThen = frames;
+      this.#insideSince = isInside ? now : Number.POSITIVE_INFINITY;
+    }
+    return now - this.#insideSince >= this.collaborators.timeouts.requestHead;
+  }
+
+  #tickStream(stream: Stream, now: number): void {
+    const { timeouts } = this.collaborators;
+    if (stream.phase !== "open") return;
+    const owes =
+      !stream.clientEnded && !stream.uploadUnwanted && stream.toTarget.granted > 0 && !this.#socket.isPaused();
+    if (!owes) stream.bodyAt = now;
+    if (now - stream.bodyAt >= timeouts.requestBody) this.breakOff(stream, "CANCEL");
+    else if (now - stream.request.askedAt >= timeouts.review) this.#review(stream, now);
+  }
+
+  /** Asks again whether the caller of an open stream may have it. */
+  #review(stream: Stream, now: number): void {
+    const { request } = stream;
+    request.askedAt = now;
+    const connector = this.currentConnector();
+    if (connector === undefined || request.sender === undefined) {
+      this.breakOff(stream, "CANCEL");
+      return;
+    }
+    passGateAgain(request.sender, connector, this.collaborators).then(
+      () => {
+        request.allowedAt = this.now();
+      },
+      (error: unknown) => {
+        if (stream.phase !== "open") return;
+        if (!isNo(error) && this.now() - request.allowedAt < this.collaborators.timeouts.reviewGrace) return;
+        const fields = { connector: this.admitted.key, method: request.method, path: request.path, error };
+        this.collaborators.log.info("A stream was ended because its caller may not have it any more", fields);
+        this.breakOff(stream, "CANCEL");
+      },
+    );
+  }
+
+  /** The connector has a new version; one with another target takes no new streams here. */
+  connectorChanged(): void {
+    const connector = this.currentConnector();
+    if (connector !== undefined && !this.#target.serves(connector)) this.leave();
+  }
+
+  /** Drain: no new streams soon, and the end when there are none. The client is told before, so that none is lost. */
+  endIfIdle(): void {
+    if (this.#life.name !== "serving") return;
+    if (this.streams.open.size === 0) {
+      this.leave();
+      return;
+    }
+    this.#life = { name: "announced", until: this.now() + 1000 };
+    this.client.writer.goAway(windowLimit, "NO_ERROR");
+    this.client.writer.ping(Buffer.from("draining"), false);
+  }
+
+  /** Ends what is in hand: an answer without a length between two frames cleanly, all else by a reset. */
+  endStream(): void {
+    this.leave();
+    for (const stream of this.streams.open.values()) {
+      const whole = this.#target.isBetweenFrames(stream) && stream.toClient.queued === 0;
+      if (stream.status > 0 && stream.answerLeft < 0 && whole) stream.toClient.push(Buffer.alloc(0), true);
+      if (stream.phase !== "closed") this.breakOff(stream, "CANCEL");
+    }
+  }
+
+  // What is told of it.
+
+  #report(stream: Stream, outcome: Outcome): void {
+    const { metrics, log, clock } = this.collaborators;
+    reportRequest(stream.request, outcome, { metrics, log, clock, admitted: this.admitted });
+  }
+
+  reportUnread(error: Http2Error): void {
+    const { metrics, log, clock } = this.collaborators;
+    const refusal = new Refusal(400, `The request is refused: ${error.message}`);
+    const outcome = { status: refusal.http, refusal, bytesIn: 0, bytesOut: 0 };
+    reportRequest(unreadRequest(this.now()), outcome, { metrics, log, clock, admitted: this.admitted });
+  }
+}
+
+function pause(socket: { isPaused(): boolean; pause(): unknown; resume(): unknown }, paused: boolean): void {
+  if (paused === socket.isPaused()) return;
+  if (paused) socket.pause();
+  else socket.resume();
+}
