@@ -87,12 +87,16 @@ export async function startHttp2Proxy(options: Http2ProxyOptions = {}) {
     async session(door: "forward" | "reverse" = "forward", settings: http2.Settings = {}) {
       const socket = await tls(door);
       if (socket.alpnProtocol !== "h2") throw new Error(`ALPN chose ${socket.alpnProtocol}`);
-      const session = http2.connect(`https://${hostOf(door)}`, { createConnection: () => socket, settings });
+      const session = http2.connect(`https://${hostOf(door)}`, {
+        createConnection: () => socket,
+        settings,
+        maxSessionMemory: 100,
+      });
       session.on("error", () => undefined);
       sessions.push(session);
       return session;
     },
-    async frames(door: "forward" | "reverse" = "forward", settings = Buffer.alloc(0)) {
+    async frames(door: "forward" | "reverse" = "forward", settings: Buffer = Buffer.alloc(0)) {
       const socket = await tls(door, ["h2"]);
       return createFrameClient(socket, hostOf(door), settings);
     },
@@ -112,14 +116,15 @@ async function startTarget(identity: { cert: string; key: string }, options: Htt
   const server = http2.createSecureServer({
     ...identity,
     allowHTTP1: true,
+    maxSessionMemory: 100,
     ...(options.settings === undefined ? {} : { settings: options.settings }),
   });
   const seen: http2.IncomingHttpHeaders[] = [];
   const sessions = new Set<http2.ServerHttp2Session>();
   const sockets = new Set<Socket>();
   let connections = 0;
-  server.on("secureConnection", (socket: TLSSocket) => {
-    connections += 1;
+  server.on("secureConnection", () => (connections += 1));
+  server.on("connection", (socket: Socket) => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
     socket.on("error", () => undefined);
@@ -147,6 +152,10 @@ async function startTarget(identity: { cert: string; key: string }, options: Htt
     seen,
     sessions,
     connections: () => connections,
+    /** Cuts every connection without a word. */
+    cut() {
+      for (const socket of sockets) socket.destroy();
+    },
     async stop() {
       for (const session of sessions) session.destroy();
       for (const socket of sockets) socket.destroy();
@@ -273,7 +282,7 @@ export function createFrameClient(socket: TLSSocket, host: string, settings: Buf
       check();
     });
   socket.write(Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), frame(4, 0, 0, settings)]));
-  const head = (path: string, method = Buffer.from([0x82]), extra = Buffer.alloc(0)) =>
+  const head = (path: string, method: Buffer = Buffer.from([0x82]), extra: Buffer = Buffer.alloc(0)) =>
     Buffer.concat([
       method,
       Buffer.from([0x87]),
@@ -290,8 +299,8 @@ export function createFrameClient(socket: TLSSocket, host: string, settings: Buf
     },
     send: (...frames: Buffer[]) => void socket.write(Buffer.concat(frames)),
     /** A block for a GET that is let through, with `extra` at its end. */
-    get: (path = "/", extra = Buffer.alloc(0)) => head(path, Buffer.from([0x82]), extra),
-    post: (path = "/", extra = Buffer.alloc(0)) => head(path, Buffer.from([0x83]), extra),
+    get: (path = "/", extra: Buffer = Buffer.alloc(0)) => head(path, Buffer.from([0x82]), extra),
+    post: (path = "/", extra: Buffer = Buffer.alloc(0)) => head(path, Buffer.from([0x83]), extra),
     /** The first such frame that has come or comes; undefined when the connection ends without. */
     until: (holds: (seen: SeenFrame) => boolean) => when(() => seen.find(holds)),
     /** How the connection or the stream ended: "goaway CODE", "reset CODE", "closed". */

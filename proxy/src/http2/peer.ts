@@ -55,6 +55,8 @@ export class Peer implements FrameSink {
   #prefaceLeft: number;
   #settingsSent = 0;
   #seenSettings = false;
+  /** Of the DATA frame under way: nothing of a body so far, and no end of it. */
+  #dataIsEmpty = false;
 
   constructor(
     socket: Socket,
@@ -121,11 +123,13 @@ export class Peer implements FrameSink {
   dataBegins(id: number, length: number, endStream: boolean): void {
     this.receiveWindow -= length;
     if (this.receiveWindow < 0) throw new Http2Error("FLOW_CONTROL_ERROR", "DATA beyond the connection's window");
-    if (length === 0 && !endStream) this.budget.spend("emptyData");
+    this.#dataIsEmpty = !endStream;
     this.#guarded(() => this.#listener.dataBegins(id, length, endStream));
   }
 
   dataBytes(id: number, bytes: Buffer, last: boolean): void {
+    if (bytes.length > 0) this.#dataIsEmpty = false;
+    if (last && this.#dataIsEmpty) this.budget.spend("emptyData");
     this.#guarded(() => this.#listener.dataBytes(id, bytes, last));
   }
 
