@@ -6,13 +6,13 @@ import { protocolError } from "./frames.ts";
 import type { FieldList } from "./hpack-decoder.ts";
 import { readRequest, readRequestTrailers } from "./message.ts";
 import { firstWindow, type PeerListener, windowLimit } from "./peer.ts";
-import { Stream } from "./stream.ts";
+import { Stream, type StreamOwner } from "./stream.ts";
 
 /** Streams that a client may have at once. */
 export const streamLimit = 250;
 
 /** What the client says about streams. */
-export class ClientSide implements PeerListener {
+export class ClientSide implements PeerListener, StreamOwner {
   /** The highest stream id that it has used. */
   lastId = 0;
   readonly #relay: RelayCore;
@@ -66,7 +66,7 @@ export class ClientSide implements PeerListener {
       toClient: streams.toClient,
       clientWindow: client.streamWindow,
       granted: firstWindow,
-      owner: { streamEnded: (one) => this.#ended(one) },
+      owner: this,
     });
     streams.add(stream);
     if (ended) {
@@ -77,7 +77,7 @@ export class ClientSide implements PeerListener {
   }
 
   /** The answer is out, whole. */
-  #ended(stream: Stream): void {
+  streamEnded(stream: Stream): void {
     if (!stream.clientEnded) this.#relay.client.resetStream(stream.id, "NO_ERROR");
     this.#relay.closed(stream, stream.clientEnded ? "done" : "reset");
   }

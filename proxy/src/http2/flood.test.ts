@@ -49,7 +49,7 @@ const floods: [string, (client: Client, count: number) => Buffer][] = [
   ],
 ];
 
-test.each(floods)("a flood of %s ends its connection alone", async (_, one) => {
+test.each(floods)("attack 23: a flood of %s ends its connection alone", async (_, one) => {
   const { outcome, status, seen } = await attacked(async (client) => {
     for (let count = 0; count < 10_000 && !client.closed; count += 100) {
       client.send(...Array.from({ length: 100 }, (__, at) => one(client, count + at)));
@@ -62,7 +62,7 @@ test.each(floods)("a flood of %s ends its connection alone", async (_, one) => {
   expect(seen.length).toBeLessThanOrEqual(250);
 });
 
-test("more streams than 250 at once are refused one by one", async () => {
+test("attack 23: more streams than 250 at once are refused one by one", async () => {
   await using world = await startHttp2Proxy({ onStream: () => undefined });
   const client = await world.frames();
   client.send(...Array.from({ length: 260 }, (_, n) => frame(1, 5, 1 + 2 * n, client.get("/wait"))));
@@ -70,7 +70,7 @@ test("more streams than 250 at once are refused one by one", async () => {
   expect(client.closed).toBe(false);
 });
 
-test("a client that reads nothing costs little, however large the windows it grants", async () => {
+test("attack 23: a client that reads nothing costs little, however large the windows it grants", async () => {
   let written = 0;
   await using world = await startHttp2Proxy({
     onStream: (stream) => {
@@ -96,7 +96,7 @@ test("a client that reads nothing costs little, however large the windows it gra
   expect(written).toBeLessThan(40_000_000);
 });
 
-test("windows that are taken back after the target has them hold little in the proxy", async () => {
+test("attack 23: windows that are taken back after the target has them hold little in the proxy", async () => {
   let written = 0;
   await using world = await startHttp2Proxy({
     onStream: (stream) => {

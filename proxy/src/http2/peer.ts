@@ -117,33 +117,46 @@ export class Peer implements FrameSink {
 
   headers(id: number, endStream: boolean, block: Buffer, dependsOn: number): void {
     const list = this.#decoder.decode(block);
-    this.#guarded(() => this.#listener.headers(id, endStream, list, dependsOn));
+    try {
+      this.#listener.headers(id, endStream, list, dependsOn);
+    } catch (error) {
+      this.#streamError(error);
+    }
   }
 
   dataBegins(id: number, length: number, endStream: boolean): void {
     this.receiveWindow -= length;
     if (this.receiveWindow < 0) throw new Http2Error("FLOW_CONTROL_ERROR", "DATA beyond the connection's window");
     this.#dataIsEmpty = !endStream;
-    this.#guarded(() => this.#listener.dataBegins(id, length, endStream));
+    try {
+      this.#listener.dataBegins(id, length, endStream);
+    } catch (error) {
+      this.#streamError(error);
+    }
   }
 
   dataBytes(id: number, bytes: Buffer, last: boolean): void {
     if (bytes.length > 0) this.#dataIsEmpty = false;
     if (last && this.#dataIsEmpty) this.budget.spend("emptyData");
-    this.#guarded(() => this.#listener.dataBytes(id, bytes, last));
+    try {
+      this.#listener.dataBytes(id, bytes, last);
+    } catch (error) {
+      this.#streamError(error);
+    }
   }
 
   frame(type: number, flag: number, id: number, payload: Buffer): void {
-    this.#guarded(() => this.#take(type, flag, id, payload));
+    try {
+      this.#take(type, flag, id, payload);
+    } catch (error) {
+      this.#streamError(error);
+    }
   }
 
-  #guarded(act: () => void): void {
-    try {
-      act();
-    } catch (error) {
-      if (!(error instanceof Http2Error) || error.stream === 0) throw error;
-      this.#listener.streamError(error);
-    }
+  /** What concerns one stream ends that alone. */
+  #streamError(thrown: unknown): void {
+    if (!(thrown instanceof Http2Error) || thrown.stream === 0) throw thrown;
+    this.#listener.streamError(thrown);
   }
 
   #take(type: number, flag: number, id: number, payload: Buffer): void {

@@ -107,7 +107,7 @@ export class Http2Connection implements RelayCore {
     try {
       this.client.read(bytes);
     } catch (error) {
-      this.#fail(error instanceof Http2Error ? error : new Http2Error("INTERNAL_ERROR", "the proxy failed"), error);
+      this.#fail(error);
       return;
     }
     this.regulate();
@@ -120,16 +120,22 @@ export class Http2Connection implements RelayCore {
       this.cut();
       return;
     }
-    if (target === undefined) return;
-    pause(this.#socket, target.writer.pending > pauseAt);
-    pause(target.socket, this.client.writer.pending > pauseAt || this.streams.toClient.queued > queueLimit);
+    pause(this.#socket, target !== undefined && target.writer.pending > pauseAt);
+    if (target !== undefined)
+      pause(target.socket, this.client.writer.pending > pauseAt || this.streams.toClient.queued > queueLimit);
   }
 
   /** A connection error: the client hears which, and everything ends. */
-  #fail(error: Http2Error, cause: unknown): void {
-    const fields = { connector: this.admitted.key, remote: this.admitted.remote, error: cause };
-    this.collaborators.log.info("A client broke the rules of HTTP/2", { ...fields, reason: error.message });
-    this.#end(error.code);
+  #fail(thrown: unknown): void {
+    const { log } = this.collaborators;
+    const fields = { connector: this.admitted.key, remote: this.admitted.remote };
+    if (thrown instanceof Http2Error) {
+      log.info("A client broke the rules of HTTP/2", { ...fields, reason: thrown.message });
+      this.#end(thrown.code);
+    } else {
+      log.error("An HTTP/2 connection failed in the proxy", { ...fields, error: thrown });
+      this.#end("INTERNAL_ERROR");
+    }
   }
 
   // The steps.
@@ -227,7 +233,8 @@ export class Http2Connection implements RelayCore {
   // The ends.
 
   takes(id: number): boolean {
-    return this.#life.name !== "leaving" || id <= this.#life.last;
+    if (this.#life.name === "leaving") return id <= this.#life.last;
+    return this.#life.name === "serving" || this.#life.name === "announced";
   }
 
   leave(): void {
@@ -282,8 +289,9 @@ export class Http2Connection implements RelayCore {
       return;
     }
     if (life.name === "announced" && now >= life.until) this.leave();
+    if (this.collaborators.isDraining()) this.endIfIdle();
     if (this.#isSlow(now)) {
-      this.#fail(new Http2Error("PROTOCOL_ERROR", "the rest of a frame did not come in time"), undefined);
+      this.#fail(new Http2Error("PROTOCOL_ERROR", "the rest of a frame did not come in time"));
       return;
     }
     if (this.streams.open.size === 0 && now - this.#idleSince >= timeouts.idleClient) this.leave();
@@ -335,7 +343,12 @@ export class Http2Connection implements RelayCore {
   /** The connector has a new version; one with another target takes no new streams here. */
   connectorChanged(): void {
     const connector = this.currentConnector();
-    if (connector !== undefined && !this.#target.serves(connector)) this.leave();
+    try {
+      if (connector !== undefined && !this.#target.serves(connector)) this.leave();
+    } catch {
+      // Its target cannot be reached at all.
+      this.leave();
+    }
   }
 
   /** Drain: no new streams soon, and the end when there are none. The client is told before, so that none is lost. */

@@ -17,7 +17,14 @@ import {
 } from "./message.ts";
 import { Peer, type PeerListener, settingNames, windowLimit } from "./peer.ts";
 import type { Stream } from "./stream.ts";
-import { answerCannotPass, closedEarly, connectorToRetryWith, isHarmless, tokenRefused } from "./verdicts.ts";
+import {
+  answerCannotPass,
+  closedEarly,
+  connectorToRetryWith,
+  errorToPassOn,
+  isHarmless,
+  tokenRefused,
+} from "./verdicts.ts";
 
 const interimLimit = 8;
 const idLimit = 0x7fff_0000;
@@ -193,15 +200,21 @@ export class TargetSide implements PeerListener, UpstreamUser {
     try {
       this.#peer?.read(bytes);
     } catch (error) {
-      const known = error instanceof Http2Error ? error : new Http2Error("INTERNAL_ERROR", "the proxy failed");
-      const fields = { connector: this.#relay.admitted.key, error };
-      this.#relay.collaborators.log.warn("A target broke the rules of HTTP/2", fields);
-      this.#peer?.writer.goAway(0, known.code);
-      this.#peer?.writer.flush();
+      this.#failed(error);
       this.end();
     }
     this.#relay.topUp();
     this.#relay.regulate();
+  }
+
+  #failed(thrown: unknown): void {
+    const { log } = this.#relay.collaborators;
+    const fields = { connector: this.#relay.admitted.key };
+    const isTheirs = thrown instanceof Http2Error;
+    if (isTheirs) log.warn("A target broke the rules of HTTP/2", { ...fields, reason: thrown.message });
+    else log.error("An HTTP/2 connection failed in the proxy", { ...fields, error: thrown });
+    this.#peer?.writer.goAway(0, isTheirs ? thrown.code : "INTERNAL_ERROR");
+    this.#peer?.writer.flush();
   }
 
   upstreamEnded(): void {
@@ -342,8 +355,7 @@ export class TargetSide implements PeerListener, UpstreamUser {
       this.#wantNoMore(stream);
       return;
     }
-    const names = { 7: "REFUSED_STREAM", 8: "CANCEL", 11: "ENHANCE_YOUR_CALM" } as const;
-    this.#relay.breakOff(stream, names[code as keyof typeof names] ?? "INTERNAL_ERROR");
+    this.#relay.breakOff(stream, errorToPassOn(code));
   }
 
   /** It has answered and takes no more of the request; what waits of the answer still goes out. */

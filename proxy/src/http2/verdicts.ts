@@ -1,5 +1,6 @@
 import type { ResolvedConnector } from "@kube-connector/core";
 import { Refusal, warningLine } from "../answers.ts";
+import { type ErrorName, errorCodes } from "./errors.ts";
 import { type Field, plainField } from "./field.ts";
 import type { Stream } from "./stream.ts";
 
@@ -41,4 +42,11 @@ export function answerCannotPass(stream: Stream, why: Refusal): Refusal {
 export function closedEarly(stream: Stream): Refusal {
   const target = `The target cluster at ${stream.allowed?.connector.target.authority ?? "its address"}`;
   return new Refusal(502, `${target} closed the connection before it answered`);
+}
+
+/** What a client is told when the target has reset its stream; of what is between us and the target it hears nothing. */
+export function errorToPassOn(code: number): ErrorName {
+  if (code === errorCodes.REFUSED_STREAM) return "REFUSED_STREAM";
+  if (code === errorCodes.CANCEL) return "CANCEL";
+  return code === errorCodes.ENHANCE_YOUR_CALM ? "ENHANCE_YOUR_CALM" : "INTERNAL_ERROR";
 }
