@@ -1,6 +1,7 @@
 import type { ResolvedConnector } from "@kube-connector/core";
 import { Refusal } from "../answers.ts";
 import type { Pool, UpstreamConnection, UpstreamUser } from "../upstream.ts";
+import { passHead, passInterim } from "./answer-head.ts";
 import type { RelayCore } from "./core.ts";
 import { Http2Error } from "./errors.ts";
 import type { Field } from "./field.ts";
@@ -8,7 +9,6 @@ import { protocolError } from "./frames.ts";
 import type { FieldList } from "./hpack-decoder.ts";
 import {
   type AnswerHead,
-  answerFields,
   authorityField,
   badAnswer,
   readAnswer,
@@ -17,16 +17,8 @@ import {
 } from "./message.ts";
 import { Peer, type PeerListener, settingNames, windowLimit } from "./peer.ts";
 import type { Stream } from "./stream.ts";
-import {
-  answerCannotPass,
-  closedEarly,
-  connectorToRetryWith,
-  errorToPassOn,
-  isHarmless,
-  tokenRefused,
-} from "./verdicts.ts";
+import { answerCannotPass, closedEarly, connectorToRetryWith, errorToPassOn, isHarmless } from "./verdicts.ts";
 
-const interimLimit = 8;
 const idLimit = 0x7fff_0000;
 
 type State =
@@ -271,25 +263,11 @@ export class TargetSide implements PeerListener, UpstreamUser {
   }
 
   #head(stream: Stream, answer: AnswerHead, endStream: boolean): void {
-    const { client } = this.#relay;
-    if (answer.status < 200) {
-      stream.interim += 1;
-      if (endStream || stream.interim > interimLimit) throw badAnswer("it has too many interim answers, or only one");
-      client.writer.headers(stream.id, client.encoder.encode(answerFields(answer, [])), false);
-      return;
+    if (answer.status < 200) passInterim(this.#relay, stream, answer, endStream);
+    else if (!this.#retryWithNewToken(stream, answer.status)) {
+      this.#answered += 1;
+      passHead(this.#relay, stream, answer, endStream);
     }
-    if (this.#retryWithNewToken(stream, answer.status)) return;
-    const bodiless = stream.request.method === "HEAD" || answer.status === 204 || answer.status === 304;
-    stream.answerLeft = bodiless ? 0 : answer.length;
-    if (endStream && stream.answerLeft > 0) throw badAnswer("it ends before its Content-Length");
-    stream.status = answer.status;
-    this.#answered += 1;
-    const connector = stream.allowed?.connector;
-    const more = answer.status === 401 && connector !== undefined ? [tokenRefused(connector)] : [];
-    client.writer.headers(stream.id, client.encoder.encode(answerFields(answer, more)), endStream);
-    stream.allowed = undefined;
-    stream.targetEnded = endStream;
-    stream.toClient.open(stream.id, endStream);
   }
 
   #trailers(stream: Stream, fields: Field[], endStream: boolean): void {
