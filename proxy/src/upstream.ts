@@ -138,8 +138,9 @@ export class Pool {
   /** Finds out whether the target takes HTTP/2; undefined when that is known. Never rejects, and ends within 2 s. */
   askHttp2(): Promise<void> | undefined {
     const { clock } = this.#options;
+    if (this.#asking !== undefined) return this.#asking;
     if (clock.monotonic() < this.#http2.until) return undefined;
-    this.#asking ??= Promise.race([this.#ask(), sleep(clock, askTime)]).finally(() => {
+    this.#asking = Promise.race([this.#ask(), sleep(clock, askTime)]).finally(() => {
       this.#asking = undefined;
     });
     return this.#asking;

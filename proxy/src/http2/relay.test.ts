@@ -44,6 +44,14 @@ test("a target without HTTP/2 gets clients that speak HTTP/1.1", async () => {
   expect((await old.tls("forward")).alpnProtocol).toBe("http/1.1");
 });
 
+test("the first clients of a target wait until it is known what it speaks, all of them", async () => {
+  await using world = await startHttp2Proxy();
+  const sockets = await Promise.all(
+    Array.from({ length: 8 }, (_, n) => world.tls(n % 2 === 0 ? "forward" : "reverse")),
+  );
+  expect(sockets.map(({ alpnProtocol }) => alpnProtocol)).toEqual(Array.from({ length: 8 }, () => "h2"));
+});
+
 test.each([
   ["without a token", { authorization: "" }, 401],
   ["with another Host", { host: "elsewhere:6443" }, 400],
