@@ -28,11 +28,11 @@ const get = (client: Client, extra?: Buffer) => frame(1, 5, 1, client.get("/x", 
 /** Each sends until the connection is closed, at most 10,000 frames. */
 const floods: [string, (client: Client, count: number) => Buffer][] = [
   [
-    "rapid reset",
+    "rapid reset (CVE-2023-44487)",
     (c, n) => Buffer.concat([frame(1, 5, 1 + 2 * n, c.get("/flood")), frame(3, 0, 1 + 2 * n, code32(8))]),
   ],
   [
-    "streams that we are made to reset",
+    "streams that we are made to reset (MadeYouReset)",
     (c, n) => Buffer.concat([frame(1, 5, 1 + 2 * n, c.get("/flood")), frame(8, 0, 1 + 2 * n, code32(0))]),
   ],
   ["malformed requests", (c, n) => frame(1, 5, 1 + 2 * n, c.get("/flood", literal("connection", "x")))],
@@ -41,7 +41,10 @@ const floods: [string, (client: Client, count: number) => Buffer][] = [
   ["PRIORITY", () => frame(2, 0, 9, Buffer.from([0, 0, 0, 1, 0]))],
   ["unknown frames", () => frame(99, 0, 0)],
   ["empty DATA", (c, n) => (n === 0 ? frame(1, 4, 1, c.post("/flood")) : frame(0, 0, 1))],
-  ["CONTINUATION", (c, n) => (n === 0 ? frame(1, 1, 1, c.get("/flood")) : frame(9, 0, 1, literal("x-a", "b")))],
+  [
+    "CONTINUATION (CVE-2024-27316)",
+    (c, n) => (n === 0 ? frame(1, 1, 1, c.get("/flood")) : frame(9, 0, 1, literal("x-a", "b"))),
+  ],
   ["empty CONTINUATION", (c, n) => (n === 0 ? frame(1, 1, 1, c.get("/flood")) : frame(9, 0, 1))],
   [
     "padded DATA without content",
@@ -60,6 +63,24 @@ test.each(floods)("attack 23: a flood of %s ends its connection alone", async (_
   }, "forward");
   expect([outcome, status]).toEqual([`goaway ${errors.calm}`, 200]);
   expect(seen.length).toBeLessThanOrEqual(250);
+});
+
+test("attack 23: connections that break off in the middle of anything harm nobody (CVE-2024-27983, CVE-2025-59465)", async () => {
+  const { seen, status } = await attacked(async (_, world) => {
+    for (const door of ["forward", "reverse"] as const) {
+      for (let count = 0; count < 20; count++) {
+        const client = await world.frames(door);
+        const block = client.get("/flood");
+        const whole = Buffer.concat([frame(1, 1, 1, block), frame(9, 0, 1, block), frame(0, 0, 1, Buffer.alloc(100))]);
+        client.send(whole.subarray(0, 1 + count * 17));
+        if (count % 2 === 0) client.send(frame(1, 5, 3, Buffer.alloc(200, 0xff)));
+        await new Promise((resolve) => setImmediate(resolve));
+        client.socket.destroy();
+      }
+    }
+    return "";
+  }, "forward");
+  expect([seen, status]).toEqual([[], 200]);
 });
 
 test("attack 23: more streams than 250 at once are refused one by one", async () => {
