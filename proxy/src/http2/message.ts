@@ -11,7 +11,7 @@ import {
 import type { RequestHead } from "../http1/head.ts";
 import type { UpstreamTarget } from "../target.ts";
 import { Http2Error } from "./errors.ts";
-import { type Field, indexedField, isPseudo, plainField, secretField, staticTable } from "./field.ts";
+import { Field, indexedField, isPseudo, plainField, secretField, staticTable } from "./field.ts";
 
 // Header lists → heads as the rest of the proxy knows them, and back. What HTTP/2 calls malformed ends the stream.
 
@@ -105,13 +105,15 @@ export function upstreamFields(
     plainField(":path", target.path + target.query),
     secretField("authorization", `Bearer ${token}`),
   ];
-  for (const header of head.headers as readonly Field[]) {
-    const { name } = header;
-    if (name === "te") fields.push(header);
-    if (name === "host" || isDroppedFromRequest(name)) continue;
-    const value = name === "sec-websocket-protocol" ? withoutBearer(header.value) : header.value;
-    if (value === header.value) fields.push(header);
-    else if (value !== undefined) fields.push(plainField(name, value));
+  for (const header of head.headers) {
+    const { lower } = header;
+    if (lower === "te") fields.push(plainField(lower, header.value));
+    if (lower === "host" || isDroppedFromRequest(lower)) continue;
+    const value = lower === "sec-websocket-protocol" ? withoutBearer(header.value) : header.value;
+    if (value === undefined) continue;
+    // A field as it came keeps its place in the table; one that a rule has put there is new.
+    const same = header instanceof Field && value === header.value;
+    fields.push(same ? header : plainField(lower, value));
   }
   if (fields.filter(({ name }) => name === "authorization").length !== 1) {
     throw new Refusal(500, "The proxy would have sent another Authorization header than its own; please report this");
