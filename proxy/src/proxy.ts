@@ -10,6 +10,7 @@ import { ClientConnection } from "./http1/relay.ts";
 import { Http2Connection } from "./http2/relay.ts";
 import type { Door, ProxyMetrics } from "./metrics.ts";
 import { defaultLimits, defaultTimeouts, type Limits, type Timeouts } from "./timeouts.ts";
+import { reducesAnswers } from "./policy.ts";
 import { Tunnel } from "./tunnel.ts";
 import { createUpstreams, type Upstreams } from "./upstream.ts";
 
@@ -267,7 +268,8 @@ function http2Of(upstreams: Upstreams): Http2Knowledge {
     }
   };
   return {
-    isSpoken: (connector) => poolOf(connector)?.speaksHttp2 ?? false,
+    // Answers are reduced by the HTTP/1.1 relay alone.
+    isSpoken: (connector) => !reducesAnswers(connector.policy) && poolOf(connector)?.speaksHttp2 === true,
     ask: (connector) => poolOf(connector)?.askHttp2(),
   };
 }

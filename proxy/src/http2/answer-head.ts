@@ -1,7 +1,8 @@
 import type { RelayCore } from "./core.ts";
+import type { Field } from "./field.ts";
 import { type AnswerHead, answerFields, badAnswer } from "./message.ts";
 import type { Stream } from "./stream.ts";
-import { tokenRefused } from "./verdicts.ts";
+import { tokenRefused, warningField } from "./verdicts.ts";
 
 /** Most interim (1xx) answers before the final one. */
 const interimLimit = 8;
@@ -20,8 +21,9 @@ export function passHead(relay: RelayCore, stream: Stream, answer: AnswerHead, e
   stream.answerLeft = bodiless ? 0 : answer.length;
   if (endStream && stream.answerLeft > 0) throw badAnswer("it ends before its Content-Length");
   stream.status = answer.status;
-  const connector = stream.allowed?.connector;
-  const more = answer.status === 401 && connector !== undefined ? [tokenRefused(connector)] : [];
+  const more: Field[] = [];
+  if (stream.allowed?.warning !== undefined) more.push(warningField(stream.allowed.warning));
+  if (stream.allowed !== undefined && answer.status === 401) more.push(tokenRefused(stream.allowed.connector));
   client.writer.headers(stream.id, client.encoder.encode(answerFields(answer, more)), endStream);
   stream.allowed = undefined;
   stream.targetEnded = endStream;

@@ -1,15 +1,19 @@
 import type { TLSSocket } from "node:tls";
 import type { ResolvedConnector } from "@kube-connector/core";
 import { Refusal, refusalOf } from "../answers.ts";
-import { type Collaborators, isNo, passGate, passGateAgain, requestToken } from "../gate.ts";
+import { type Collaborators, passGate, requestToken } from "../gate.ts";
 import type { RequestHead } from "../http1/head.ts";
+import { judgeRequest, policyHolds } from "../http1/judged.ts";
 import { type Admitted, type Outcome, reportRequest, unreadRequest } from "../http1/request.ts";
-import { checkHost, isWatch, upstreamTarget } from "../target.ts";
+import { reducesAnswers } from "../policy.ts";
+import { requestInfo } from "../request-info.ts";
+import { checkHost, upstreamTarget } from "../target.ts";
 import { ClientSide, streamLimit } from "./client-side.ts";
 import type { RelayCore } from "./core.ts";
 import { type ErrorName, Http2Error } from "./errors.ts";
 import { ownAnswer } from "./message.ts";
 import { Peer, settingNames, windowLimit } from "./peer.ts";
+import { reviewStream } from "./review.ts";
 import type { Stream } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
 import { TargetSide } from "./target-side.ts";
@@ -80,6 +84,8 @@ export class Http2Connection implements RelayCore {
     socket.on("drain", () => this.regulate());
     socket.on("close", () => this.#closed());
     this.#connectAhead();
+    // It may have changed during the handshake.
+    this.connectorChanged();
   }
 
   /** Whoever came through the forward door has shown a tunnel token; strangers cause no connection. */
@@ -153,18 +159,26 @@ export class Http2Connection implements RelayCore {
     if (connector === undefined) throw new Refusal(503, `The connector ${key} is not served here any more`);
     checkHost(head.host, door, connector);
     const target = upstreamTarget(head.target, door, connector.target.prefix);
+    const info = requestInfo(head.method, target.judged, target.query);
     const token = requestToken(head);
     const caller = await passGate(token, connector, this.collaborators);
     if (stream.phase !== "deciding") return;
     request.sender = { token, caller };
-    request.watch = isWatch(head.method, target.query);
+    request.watch = info.verb === "watch";
     request.allowedAt = this.now();
+    const judged = judgeRequest(request, head, { info, connector }, this.collaborators);
+    if (judged.reduction !== undefined) {
+      // Answers are reduced over HTTP/1.1 alone, which is what a new connection gets.
+      this.breakOff(stream, "REFUSED_STREAM");
+      this.leave();
+      return;
+    }
     if (connector.token === undefined) {
       throw new Refusal(503, connector.unavailable ?? `The connector ${key} has no token`);
     }
     if (request.watch) this.collaborators.metrics.streams("watch", 1);
     stream.counted = request.watch;
-    stream.allowed = { head, connector, target };
+    stream.allowed = { head: judged.head, connector, target, warning: judged.warning };
     this.#target.send(stream, connector);
   }
 
@@ -309,42 +323,24 @@ export class Http2Connection implements RelayCore {
 
   #tickStream(stream: Stream, now: number): void {
     const { timeouts } = this.collaborators;
+    if (stream.phase !== "own" && !policyHolds(stream.request, this.currentConnector(), this.collaborators)) {
+      this.breakOff(stream, "CANCEL");
+      return;
+    }
     if (stream.phase !== "open") return;
     const owes =
       !stream.clientEnded && !stream.uploadUnwanted && stream.toTarget.granted > 0 && !this.#socket.isPaused();
     if (!owes) stream.bodyAt = now;
     if (now - stream.bodyAt >= timeouts.requestBody) this.breakOff(stream, "CANCEL");
-    else if (now - stream.request.askedAt >= timeouts.review) this.#review(stream, now);
+    else if (now - stream.request.askedAt >= timeouts.review) reviewStream(this, stream, now);
   }
 
-  /** Asks again whether the caller of an open stream may have it. */
-  #review(stream: Stream, now: number): void {
-    const { request } = stream;
-    request.askedAt = now;
-    const connector = this.currentConnector();
-    if (connector === undefined || request.sender === undefined) {
-      this.breakOff(stream, "CANCEL");
-      return;
-    }
-    passGateAgain(request.sender, connector, this.collaborators).then(
-      () => {
-        request.allowedAt = this.now();
-      },
-      (error: unknown) => {
-        if (stream.phase !== "open") return;
-        if (!isNo(error) && this.now() - request.allowedAt < this.collaborators.timeouts.reviewGrace) return;
-        const fields = { connector: this.admitted.key, method: request.method, path: request.path, error };
-        this.collaborators.log.info("A stream was ended because its caller may not have it any more", fields);
-        this.breakOff(stream, "CANCEL");
-      },
-    );
-  }
-
-  /** The connector has a new version; one with another target takes no new streams here. */
+  /** The connector has a new version; one with another target, or that reduces answers, takes no new streams here. */
   connectorChanged(): void {
     const connector = this.currentConnector();
     try {
-      if (connector !== undefined && !this.#target.serves(connector)) this.leave();
+      if (connector === undefined) return;
+      if (reducesAnswers(connector.policy) || !this.#target.serves(connector)) this.leave();
     } catch {
       // Its target cannot be reached at all.
       this.leave();

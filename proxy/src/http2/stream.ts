@@ -9,6 +9,8 @@ export interface Allowed {
   head: RequestHead;
   connector: ResolvedConnector;
   target: UpstreamTarget;
+  /** A sentence for the answer's Warning header. */
+  warning: string | undefined;
 }
 
 /**

@@ -30,8 +30,11 @@ export function connectorToRetryWith(
 export function tokenRefused(connector: ResolvedConnector): Field {
   const { namespace, name, target } = connector;
   const what = `The target cluster at ${target.authority} refuses the stored token of connector ${namespace}/${name}`;
-  const line = warningLine(`${what}; its admin should put a valid one into the Secret`);
-  return plainField("warning", line.slice("Warning: ".length));
+  return warningField(`${what}; its admin should put a valid one into the Secret`);
+}
+
+export function warningField(sentence: string): Field {
+  return plainField("warning", warningLine(sentence).slice("Warning: ".length));
 }
 
 export function answerCannotPass(stream: Stream, why: Refusal): Refusal {
