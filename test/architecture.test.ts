@@ -78,6 +78,7 @@ test("a pure file imports no network, file system, clock or log", () => {
     "packages/core/src/connector.ts",
     "packages/core/src/crd.ts",
     "packages/core/src/kubeconfig.ts",
+    "packages/core/src/limits.ts",
     "packages/core/src/names.ts",
     "packages/core/src/resolved.ts",
     "packages/core/src/policy.ts",

@@ -16,6 +16,7 @@ const statuses: Readonly<Record<number, { code: FaultCode; reason: string; phras
   409: { code: "conflict", reason: "Conflict", phrase: "Conflict" },
   417: { code: "invalid_argument", reason: "ExpectationFailed", phrase: "Expectation Failed" },
   421: { code: "invalid_argument", reason: "MisdirectedRequest", phrase: "Misdirected Request" },
+  429: { code: "unavailable", reason: "TooManyRequests", phrase: "Too Many Requests" },
   431: { code: "invalid_argument", reason: "RequestHeaderFieldsTooLarge", phrase: "Request Header Fields Too Large" },
   500: { code: "internal", reason: "InternalError", phrase: "Internal Server Error" },
   502: { code: "unavailable", reason: "BadGateway", phrase: "Bad Gateway" },
@@ -34,8 +35,10 @@ const sentenceLimit = 1000;
 export class Refusal extends Fault {
   /** A key of the table above. */
   readonly http: number;
+  /** Seconds after which to ask again, for the Retry-After header; undefined: none is sent. */
+  readonly retryAfter: number | undefined;
 
-  constructor(http: number, message: string, cause?: unknown) {
+  constructor(http: number, message: string, cause?: unknown, options: { retryAfter?: number } = {}) {
     // A sentence may quote what the client sent.
     super(
       statuses[http]?.code ?? "internal",
@@ -43,6 +46,7 @@ export class Refusal extends Fault {
       cause,
     );
     this.http = statuses[http] === undefined ? 500 : http;
+    this.retryAfter = options.retryAfter ?? (this.http === 503 ? retryAfterSeconds : undefined);
   }
 }
 
@@ -65,7 +69,7 @@ export function answerText(refusal: Refusal, options: { method: string; close: b
     warningLine(refusal.message),
     ...(refusal.http === 401 ? ['WWW-Authenticate: Bearer realm="kube-connector"'] : []),
     ...(refusal.http === 405 ? ["Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"] : []),
-    ...(refusal.http === 503 ? [`Retry-After: ${retryAfterSeconds}`] : []),
+    ...(refusal.retryAfter === undefined ? [] : [`Retry-After: ${refusal.retryAfter}`]),
     ...(options.close ? ["Connection: close"] : []),
   ];
   return `${lines.join("\r\n")}\r\n\r\n${options.method === "HEAD" ? "" : body}`;
@@ -83,10 +87,15 @@ export function connectAnswerText(refusal: Refusal, options: { close: boolean })
     `Content-Length: ${Buffer.byteLength(body)}`,
     ...(refusal.http === 405 ? ["Allow: CONNECT"] : []),
     ...(refusal.http === 407 ? ['Proxy-Authenticate: Basic realm="kube-connector"'] : []),
-    ...(refusal.http === 503 ? [`Retry-After: ${retryAfterSeconds}`] : []),
+    ...(refusal.retryAfter === undefined ? [] : [`Retry-After: ${refusal.retryAfter}`]),
     ...(options.close ? ["Connection: close"] : []),
   ];
   return `${lines.join("\r\n")}\r\n\r\n${body}`;
+}
+
+/** The `reason` of a refusal's Status. */
+export function reasonOf(refusal: Refusal): string {
+  return statusOf(refusal).reason;
 }
 
 function statusOf(refusal: Refusal): { reason: string; phrase: string } {
@@ -97,7 +106,7 @@ function statusBody(refusal: Refusal): string {
   const status = failureStatus(refusal.code, refusal.message, {
     http: refusal.http,
     reason: statusOf(refusal).reason,
-    retryAfterSeconds: refusal.http === 503 ? retryAfterSeconds : undefined,
+    retryAfterSeconds: refusal.retryAfter,
   });
   return `${JSON.stringify(status)}\n`;
 }

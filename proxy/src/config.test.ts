@@ -17,6 +17,7 @@ test("the defaults are those of a pod", () => {
     reviewsPerSecond: 500,
     connections: 20_000,
     connectionsPerAddress: 2_000,
+    audit: "stdout",
     drainDelay: 10_000,
     drainGrace: 30_000,
     http2: true,
@@ -50,6 +51,7 @@ test.each([
   [[...directory, "--secret-name", "one"], "--connectors-dir goes with none of"],
   [["--secrets-namespace", "n", "--secret-name", "a,metadata.name!=b"], "should be the name of a Secret"],
   [[...directory, "--reviews-per-second", "0"], "should be a whole number from 1"],
+  [[...directory, "--audit", "on"], "should be stdout, off, or the path of a file"],
   [[...directory, "--port", "1"], "unknown flag --port"],
 ])("%j is refused with a sentence", (argv, sentence) => {
   expect(() => readConfig(argv, {})).toThrow(sentence);

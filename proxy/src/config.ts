@@ -16,6 +16,7 @@ interface Settings {
   reviewsPerSecond: number;
   connections: number;
   connectionsPerAddress: number;
+  audit: "off" | "stdout" | { file: string };
   drainDelay: number;
   drainGrace: number;
   http2: boolean;
@@ -55,7 +56,7 @@ export const options: Options<Settings> = {
     parse: value.listen,
   },
   privateAddress: {
-    meaning: "Where /livez, /readyz and /metrics are served, host:port.",
+    meaning: "Where /livez, /readyz and /metrics are served, host:port; to itself alone /debug/streams too.",
     default: "0.0.0.0:9090",
     parse: value.listen,
   },
@@ -84,6 +85,11 @@ export const options: Options<Settings> = {
     meaning: "Client connections from one IP address at most.",
     default: String(defaultLimits.connectionsPerAddress),
     parse: value.whole(1, 1_000_000),
+  },
+  audit: {
+    meaning: "Where one JSON line for each request and tunnel goes: stdout, the path of a file, or off.",
+    default: "stdout",
+    parse: auditTarget,
   },
   drainDelay: {
     meaning: "After SIGTERM, how long requests are still served while readiness says no, as a duration.",
@@ -146,6 +152,12 @@ export function readConfig(argv: readonly string[], env: Readonly<Record<string,
   const fault = problems("The settings cannot be used", wrong);
   if (fault !== undefined || source === undefined) throw fault ?? new Error("no source");
   return { ...rest, source };
+}
+
+function auditTarget(text: string): Settings["audit"] {
+  if (text === "off" || text === "stdout") return text;
+  if (!text.startsWith("/")) throw new Error(`"${text}" should be stdout, off, or the path of a file from / on`);
+  return { file: text };
 }
 
 function name(what: string): (text: string) => string {

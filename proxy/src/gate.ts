@@ -1,10 +1,12 @@
 import { type Clock, Fault, type Log, type ResolvedConnector, Secret } from "@kube-connector/core";
 import { Refusal } from "./answers.ts";
+import type { Audit } from "./audit/audit.ts";
 import type { Authenticator, Caller, ConnectorName } from "./authenticate.ts";
 import type { Authorizer } from "./authorize.ts";
 import type { ConnectorSource } from "./connectors/source.ts";
 import { bearerToken } from "./headers.ts";
 import type { RequestHead } from "./http1/head.ts";
+import type { CallerLimiter } from "./limits/callers.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { judge, type Asked as Requested } from "./policy.ts";
 import type { Limits, Timeouts } from "./timeouts.ts";
@@ -21,6 +23,8 @@ export interface Collaborators {
   log: Log;
   timeouts: Timeouts;
   limits: Limits;
+  limiter: CallerLimiter;
+  audit: Audit;
   isDraining(): boolean;
 }
 

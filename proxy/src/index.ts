@@ -1,3 +1,5 @@
+export { type Audit, createAudit, noAudit } from "./audit/audit.ts";
+export { type AuditSink, startAuditSink } from "./audit/sink.ts";
 export type { Authenticator, Caller } from "./authenticate.ts";
 export type { Authorizer } from "./authorize.ts";
 export { startDirectorySource } from "./connectors/directory.ts";

@@ -1,9 +1,9 @@
 import { connect } from "node:net";
 import { silentLog, systemClock } from "@kube-connector/core";
 import { describe, expect, test } from "vitest";
-import { openRaw } from "../../test/kit/raw-client.ts";
+import { openRaw, openSecure, type RawAnswer, type RawClient } from "../../test/kit/raw-client.ts";
 import { answerWith } from "../../test/kit/servers.ts";
-import { connectText, requestText, startTestProxy } from "../../test/kit/test-proxy.ts";
+import { connectText, requestText, startTestProxy, type TestProxy } from "../../test/kit/test-proxy.ts";
 import { noMetrics } from "./metrics.ts";
 import { startProxy } from "./proxy.ts";
 
@@ -172,6 +172,60 @@ describe("stop", () => {
     expect((await broken.closed()).endsWith("5\r\nha")).toBe(true);
   });
 
+  test("in the second half of the wait each answer is its connection's last, while new ones are still taken", async () => {
+    await using room = await startTestProxy({ timeouts: { drainWait: 600, drainGrace: 2000 } });
+    const [early, late] = [await room.forward(), await room.forward()];
+    const ask = (client: typeof early) => client.ask(requestText("POST", "/", room.authority));
+    const stopped = room.proxy.stop();
+    expect((await ask(early)).head).not.toMatch(/\r\nConnection: close\r\n/);
+    await pause(400);
+    for (const client of [early, late, await room.forward()]) {
+      expect(await ask(client)).toMatchObject({
+        status: 200,
+        head: expect.stringMatching(/\r\nConnection: close\r\n/),
+      });
+      await client.closed();
+    }
+    await stopped;
+  });
+
+  test("a client that had connected before the doors closed still gets its answer, if it is quick", async () => {
+    await using room = await startTestProxy({ timeouts: { drainGrace: 5000, linger: 300 } });
+    const [quick, slow] = [await room.raw(), await room.raw()];
+    const answer = await startTls(quick, room);
+    const stopped = room.proxy.stop();
+    await pause(50);
+    expect((await answer()).head).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*Connection: close\r\n/);
+    expect(await slow.closed()).toMatch(/^HTTP\/1\.1 408 /);
+    await stopped;
+  });
+
+  test("a read that has no answer yet is told to come again, a write is cut", async () => {
+    await using room = await startTestProxy({ onConnection: () => undefined });
+    const [read, write] = [await room.forward(), await room.forward()];
+    read.send(requestText("GET", "/", room.authority));
+    write.send(requestText("POST", "/", room.authority));
+    await (await room.target.connection(1)).until("\r\n\r\n");
+    await room.proxy.stop();
+    expect(await read.closed()).toMatch(/^HTTP\/1\.1 503 [^]*\r\nRetry-After: 3\r\n/);
+    expect(await write.closed()).toBe("");
+  });
+
+  test("a chunk that is on its way is waited for", async () => {
+    await using room = await startTestProxy({ onConnection: () => undefined, timeouts: { linger: 2000 } });
+    const client = await room.forward();
+    client.send(requestText("GET", "/watch", room.authority));
+    const target = await room.target.connection();
+    target.send(`${streaming}5\r\nha`);
+    await client.until("ha");
+    const stopped = room.proxy.stop();
+    await pause(300);
+    target.send("lf!\r\n");
+    expect((await client.closed()).endsWith("5\r\nhalf!\r\n0\r\n\r\n")).toBe(true);
+    client.socket.end();
+    await stopped;
+  });
+
   test("twice is the same as once", async () => {
     await using room = await startTestProxy();
     await Promise.all([room.proxy.stop(), room.proxy.stop()]);
@@ -192,3 +246,15 @@ test("a port that is taken is a sentence", async () => {
   });
   await expect(again).rejects.toThrow(/^Cannot listen on 127\.0\.0\.1:\d+: the address is in use by another process$/);
 });
+
+/** A tunnel whose CONNECT is still to come; the answer goes through all of it. */
+async function startTls(raw: RawClient, room: TestProxy): Promise<() => Promise<RawAnswer>> {
+  await pause(20);
+  return async () => {
+    raw.send(connectText(room.authority));
+    await raw.until("200 OK\r\n\r\n");
+    raw.socket.removeAllListeners("data");
+    const client = await openSecure({ socket: raw.socket }, { ca: room.connectorCa.certificate });
+    return await client.ask(requestText("GET", "/", room.authority));
+  };
+}

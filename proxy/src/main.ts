@@ -11,7 +11,9 @@ import { startProxyProcess } from "./process.ts";
 
 await runMain(async (argv, env) => {
   const config = readConfig(argv, env);
-  const log = createJsonLog(config.logLevel, { room: "proxy" });
+  // Standard output is the audit log's: it may come in pieces that a line of ours must not break.
+  const toStandardError = { write: (line: string) => void process.stderr.write(line) };
+  const log = createJsonLog(config.logLevel, { room: "proxy" }, toStandardError);
   const access = config.kubeconfig === undefined ? await inClusterAccess(env) : await readKubeconfig(config.kubeconfig);
   return await startProxyProcess({ config, api: openApiServer(access), clock: systemClock, log });
 });

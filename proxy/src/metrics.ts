@@ -16,6 +16,12 @@ export interface ProxyMetrics {
   decided(step: "tunnel" | "authenticate" | "authorize" | "policy", result: "allow" | "deny" | "error" | "warn"): void;
   reviewed(kind: "token" | "access", seconds: number): void;
   cacheRead(cache: "token" | "access", result: "hit" | "miss"): void;
+  /** A request was refused with 429 because its caller is over that limit. */
+  limited(limit: "rate" | "streams"): void;
+  connections(door: Door, change: 1 | -1): void;
+  /** A connection was closed at once: too many in all, or from its address. */
+  connectionRefused(limit: "all" | "address"): void;
+  audited(result: "written" | "lost", count: number): void;
 }
 
 /** Counts nothing. */
@@ -30,4 +36,8 @@ export const noMetrics: ProxyMetrics = {
   decided() {},
   reviewed() {},
   cacheRead() {},
+  limited() {},
+  connections() {},
+  connectionRefused() {},
+  audited() {},
 };

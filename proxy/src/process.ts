@@ -1,9 +1,12 @@
 import { type ApiServer, type Clock, type Log, type Running, startPrivatePort, stopAll } from "@kube-connector/core";
 import { createAccessReviewAuthorizer } from "./access-review.ts";
+import { type Audit, createAudit, noAudit } from "./audit/audit.ts";
+import { type AuditSink, startAuditSink } from "./audit/sink.ts";
 import type { Config, SourceConfig } from "./config.ts";
 import { startDirectorySource } from "./connectors/directory.ts";
 import { startSecretsSource } from "./connectors/secrets.ts";
 import type { ConnectorSource } from "./connectors/source.ts";
+import { openStreamsText } from "./open-streams.ts";
 import { createPrometheusMetrics } from "./prometheus-metrics.ts";
 import { type RunningProxy, startProxy } from "./proxy.ts";
 import { createReviewLimit } from "./review-limit.ts";
@@ -43,7 +46,15 @@ export async function startProxyProcess(options: ProxyProcessOptions): Promise<R
   try {
     const keys = begin(startServiceAccountKeys({ api, clock, log, issuer: config.issuer }));
     const connectors = begin(startSource(config.source, options));
-    const metrics = createPrometheusMetrics(() => connectors.all());
+    let sink: AuditSink | undefined;
+    const metrics = createPrometheusMetrics(() => connectors.all(), {
+      isAuditDown: () => sink?.whyDown() !== undefined,
+    });
+    if (config.audit !== "off") {
+      const to = config.audit === "stdout" ? { descriptor: 1 } : config.audit;
+      sink = begin(await startAuditSink({ to, clock, log, metrics }));
+    }
+    const audit: Audit = sink === undefined ? noAudit : createAudit(sink, clock);
     const limit = createReviewLimit(clock, config.reviewsPerSecond);
     const authorizer = createAccessReviewAuthorizer({ api, clock, limit, metrics });
     connectors.subscribe(({ before, after }) => {
@@ -60,6 +71,12 @@ export async function startProxyProcess(options: ProxyProcessOptions): Promise<R
         ready: () => Promise.resolve(whyNotReady(connectors, keys, proxy)),
         metrics: () => metrics.text(),
         metricsContentType: metrics.contentType,
+        local: {
+          "/debug/streams": () => ({
+            type: "application/json",
+            body: openStreamsText(proxy?.openStreams() ?? []),
+          }),
+        },
       }),
     );
     const running = await startProxy({
@@ -69,6 +86,7 @@ export async function startProxyProcess(options: ProxyProcessOptions): Promise<R
       authenticator: createTokenReviewAuthenticator({ api, clock, keys, limit, metrics }),
       authorizer,
       metrics,
+      audit,
       clock,
       log,
       timeouts: { drainWait: config.drainDelay, drainGrace: config.drainGrace, ...options.timeouts },

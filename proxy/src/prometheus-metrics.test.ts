@@ -24,6 +24,10 @@ test("each count appears under its name", async () => {
   metrics.decided("authorize", "deny");
   metrics.reviewed("token", 0.01);
   metrics.cacheRead("access", "hit");
+  metrics.limited("rate");
+  metrics.connections("forward", 1);
+  metrics.connectionRefused("address");
+  metrics.audited("written", 7);
   const text = await lines(metrics);
   for (const line of [
     'requests_total{connector="team-a/prod",door="forward",verb="GET",code="200"} 2',
@@ -37,6 +41,12 @@ test("each count appears under its name", async () => {
     'decisions_total{step="authorize",result="deny"} 1',
     'review_duration_seconds_count{kind="token"} 1',
     'cache_total{cache="access",result="hit"} 1',
+    'limited_total{limit="rate"} 1',
+    'connections_open{door="forward"} 1',
+    'connections_refused_total{limit="address"} 1',
+    'audit_events_total{result="written"} 7',
+    'audit_events_total{result="lost"} 0',
+    "audit_down 0",
   ]) {
     expect(text).toContain(`kube_connector_proxy_${line}`);
   }

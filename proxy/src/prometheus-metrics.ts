@@ -21,7 +21,10 @@ const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIO
  * Counts for Prometheus. `connectors` are those whose leaf's end is shown. No label has a path, pod, user, namespace of
  * the target or address: a caller could make as many series as he likes, and reading them out stalls the event loop.
  */
-export function createPrometheusMetrics(connectors: () => readonly ResolvedConnector[]): PrometheusMetrics {
+export function createPrometheusMetrics(
+  connectors: () => readonly ResolvedConnector[],
+  of: { isAuditDown: () => boolean } = { isAuditDown: () => false },
+): PrometheusMetrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const registers = [registry];
@@ -43,6 +46,22 @@ export function createPrometheusMetrics(connectors: () => readonly ResolvedConne
   const decisions = counter("decisions_total", "Decisions about callers.", ["step", "result"]);
   const reviews = histogram("review_duration_seconds", "Reviews by the API server.", slow, ["kind"]);
   const cache = counter("cache_total", "Readings of the caches of reviews.", ["cache", "result"]);
+  const limited = counter("limited_total", "Requests refused because their caller is over a limit.", ["limit"]);
+  const connections = gauge("connections_open", "Connections of clients.", ["door"]);
+  const refused = counter("connections_refused_total", "Connections closed at once, being too many.", ["limit"]);
+  const audited = counter("audit_events_total", "Audit events, by what became of them.", ["result"]);
+  // From the first moment, so that an increase from nothing shows.
+  for (const limit of ["rate", "streams"] as const) limited.inc({ limit }, 0);
+  for (const limit of ["all", "address"] as const) refused.inc({ limit }, 0);
+  for (const result of ["written", "lost"] as const) audited.inc({ result }, 0);
+  const down = new Gauge({
+    name: `${prefix}audit_down`,
+    help: "1 while the audit log cannot be written, so that requests are refused.",
+    registers,
+    collect: () => {
+      down.set(of.isAuditDown() ? 1 : 0);
+    },
+  });
   const expiries = new WeakMap<ResolvedConnector, number>();
   const expiry = new Gauge({
     name: `${prefix}leaf_expiry_timestamp_seconds`,
@@ -87,6 +106,10 @@ export function createPrometheusMetrics(connectors: () => readonly ResolvedConne
     decided: (step, result) => decisions.inc({ step, result }),
     reviewed: (kind, seconds) => reviews.observe({ kind }, seconds),
     cacheRead: (name, result) => cache.inc({ cache: name, result }),
+    limited: (limit) => limited.inc({ limit }),
+    connections: (door, change) => connections.inc({ door }, change),
+    connectionRefused: (limit) => refused.inc({ limit }),
+    audited: (result, count) => audited.inc({ result }, count),
     text: () => registry.metrics(),
     contentType: registry.contentType,
     forget(connector) {

@@ -1,6 +1,7 @@
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { type Clock, Fault, type Log, type ResolvedConnector, type Running, sleep } from "@kube-connector/core";
+import { type Audit, noAudit } from "./audit/audit.ts";
 import type { Authenticator } from "./authenticate.ts";
 import type { Authorizer } from "./authorize.ts";
 import type { ConnectorChange, ConnectorSource } from "./connectors/source.ts";
@@ -8,10 +9,12 @@ import { createDoors, type Doors, type Http2Knowledge } from "./doors.ts";
 import type { Collaborators } from "./gate.ts";
 import { ClientConnection } from "./http1/relay.ts";
 import { Http2Connection } from "./http2/relay.ts";
+import { createCallerLimiter } from "./limits/callers.ts";
 import type { Door, ProxyMetrics } from "./metrics.ts";
 import { defaultLimits, defaultTimeouts, type Limits, type Timeouts } from "./timeouts.ts";
 import { reducesAnswers } from "./policy.ts";
 import { Tunnel } from "./tunnel.ts";
+import type { OpenStream } from "./open-streams.ts";
 import { createUpstreams, type Upstreams } from "./upstream.ts";
 
 export interface ProxyOptions {
@@ -27,6 +30,8 @@ export interface ProxyOptions {
   log: Log;
   timeouts?: Partial<Timeouts>;
   limits?: Partial<Limits>;
+  /** Without one nothing is written of requests but log lines. */
+  audit?: Audit | undefined;
   /** Standalone only: a target may be on this machine. */
   allowLoopbackTargets?: boolean;
   /** Whether HTTP/2 is offered to clients of targets that speak it. */
@@ -41,6 +46,8 @@ export interface RunningProxy extends Running {
   isDraining(): boolean;
   /** Client connections that are open. */
   openConnections(): number;
+  /** What is open, for whoever looks into a stuck process. */
+  openStreams(): OpenStream[];
 }
 
 /**
@@ -67,7 +74,11 @@ class ProxyProcess implements RunningProxy {
   readonly #tunnels = new Set<Tunnel>();
   readonly #connections = new Set<ClientConnection | Http2Connection>();
   readonly #unsubscribe: () => void;
-  #life: "serving" | "leaving" | "draining" | "stopped" = "serving";
+  /**
+   * leaving: readiness says no, all else is as before. draining: each answer is the last one of its connection, so that
+   * clients go elsewhere while we still listen. closed: nothing new is taken.
+   */
+  #life: "serving" | "leaving" | "draining" | "closed" | "stopped" = "serving";
   #stopping: Promise<void> | undefined;
   #cancelTick: () => void = () => undefined;
   /** Called when the last connection has closed. */
@@ -85,7 +96,7 @@ class ProxyProcess implements RunningProxy {
       timeouts,
       allowLoopbackTargets: options.allowLoopbackTargets ?? false,
     });
-    const isDraining = () => this.#life === "draining" || this.#life === "stopped";
+    const isDraining = () => this.#life !== "serving" && this.#life !== "leaving";
     this.#with = {
       connectors,
       authenticator,
@@ -96,6 +107,8 @@ class ProxyProcess implements RunningProxy {
       log,
       timeouts,
       limits,
+      limiter: createCallerLimiter({ clock, metrics }),
+      audit: options.audit ?? noAudit,
       isDraining,
     };
     this.#doors = createDoors({
@@ -116,11 +129,12 @@ class ProxyProcess implements RunningProxy {
   async listen(): Promise<void> {
     try {
       const { forward, reverse } = this.#options;
-      if (forward !== undefined) this.forwardPort = await this.#listen(forward, (socket) => this.#tunnel(socket));
+      if (forward !== undefined)
+        this.forwardPort = await this.#listen("forward", forward, (socket) => this.#tunnel(socket));
       if (reverse !== undefined)
-        this.reversePort = await this.#listen(reverse, (socket) => this.#doors.reverse(socket));
+        this.reversePort = await this.#listen("reverse", reverse, (socket) => this.#doors.reverse(socket));
     } catch (error) {
-      this.#end();
+      await this.#end();
       throw error;
     }
   }
@@ -133,7 +147,13 @@ class ProxyProcess implements RunningProxy {
     return this.#sockets.size;
   }
 
-  async #listen(at: { host: string; port: number }, accept: (socket: Socket) => void): Promise<number> {
+  openStreams(): OpenStream[] {
+    const now = this.#with.clock.monotonic();
+    const tunnels = [...this.#tunnels].flatMap((tunnel) => tunnel.openStream(now) ?? []);
+    return [...tunnels, ...[...this.#connections].flatMap((connection) => connection.openStream(now))];
+  }
+
+  async #listen(door: Door, at: { host: string; port: number }, accept: (socket: Socket) => void): Promise<number> {
     const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 });
     this.#servers.push(server);
     await new Promise<void>((resolve, reject) => {
@@ -144,26 +164,30 @@ class ProxyProcess implements RunningProxy {
     server.on("connection", (socket) => {
       // Whatever happens to it, "close" follows.
       socket.on("error", () => undefined);
-      if (this.#admit(socket)) accept(socket);
+      if (this.#admit(socket, door)) accept(socket);
       else socket.destroy();
     });
     return (server.address() as AddressInfo).port;
   }
 
   /** Counts a new connection, in all and for its address; false when there are too many. */
-  #admit(socket: Socket): boolean {
+  #admit(socket: Socket, door: Door): boolean {
     const address = socket.remoteAddress;
-    const { connections, connectionsPerAddress } = this.#with.limits;
+    const { limits, metrics } = this.#with;
     if (address === undefined) return false;
     const count = this.#perAddress.get(address) ?? 0;
-    if (this.#sockets.size >= connections || count >= connectionsPerAddress) {
+    const isFull = this.#sockets.size >= limits.connections;
+    if (isFull || count >= limits.connectionsPerAddress) {
+      metrics.connectionRefused(isFull ? "all" : "address");
       this.#with.log.debug("A connection was refused because there are too many", { remote: address, count });
       return false;
     }
     this.#sockets.add(socket);
+    metrics.connections(door, 1);
     this.#perAddress.set(address, count + 1);
     socket.once("close", () => {
       this.#sockets.delete(socket);
+      metrics.connections(door, -1);
       if (this.#sockets.size === 0) this.#onEmpty();
       const left = (this.#perAddress.get(address) ?? 1) - 1;
       if (left > 0) this.#perAddress.set(address, left);
@@ -187,6 +211,7 @@ class ProxyProcess implements RunningProxy {
     // A connector that went away during the handshake.
     if (connection.currentConnector() === undefined) connection.cut();
     else this.#connections.add(connection);
+    if (this.#life === "closed") connection.hurry();
   }
 
   #connectorChanged(change: ConnectorChange): void {
@@ -196,7 +221,7 @@ class ProxyProcess implements RunningProxy {
     if (before === undefined) return;
     for (const connection of this.#connections) {
       if (connection.admitted.uid !== before.uid) continue;
-      if (before.uid !== after?.uid) connection.cut();
+      if (before.uid !== after?.uid) connection.cut("ConnectorGone");
       else if (connection instanceof Http2Connection) connection.connectorChanged();
     }
   }
@@ -218,16 +243,34 @@ class ProxyProcess implements RunningProxy {
     const { clock, timeouts, log } = this.#with;
     log.info("Draining: readiness says no, requests are still served", { count: this.#connections.size });
     this.#life = "leaving";
-    await sleep(clock, timeouts.drainWait);
+    await sleep(clock, timeouts.drainWait / 2);
     this.#life = "draining";
+    await sleep(clock, timeouts.drainWait / 2);
+    this.#life = "closed";
     for (const server of this.#servers) server.close();
-    for (const tunnel of this.#tunnels) tunnel.endIfClosed();
+    for (const tunnel of this.#tunnels) tunnel.hurry();
+    // What has come is read first: a connection with a request on it is not idle.
+    await new Promise((resolve) => setImmediate(resolve));
     for (const connection of this.#connections) connection.endIfIdle();
     await this.#empty(timeouts.drainGrace);
     if (this.#connections.size > 0) log.info("Ending what is still open", { count: this.#connections.size });
-    for (const connection of this.#connections) connection.endStream();
+    await this.#endStreams();
     await this.#empty(timeouts.linger);
-    this.#end();
+    await this.#end();
+  }
+
+  /** Ends each answer where its client can see that it ended well; where there is no such place in time, it is cut. */
+  async #endStreams(): Promise<void> {
+    const { clock, timeouts } = this.#with;
+    const deadline = clock.monotonic() + timeouts.linger;
+    let left = [...this.#connections];
+    for (;;) {
+      left = left.filter((connection) => !connection.endStream());
+      if (left.length === 0 || clock.monotonic() >= deadline) break;
+      // A chunk's rest is on its way.
+      await sleepAwake(10);
+    }
+    for (const connection of left) connection.cut("Draining");
   }
 
   /**
@@ -246,14 +289,16 @@ class ProxyProcess implements RunningProxy {
     });
   }
 
-  #end(): void {
+  async #end(): Promise<void> {
     this.#life = "stopped";
     this.#cancelTick();
     this.#unsubscribe();
     for (const server of this.#servers) server.close();
-    for (const connection of this.#connections) connection.cut();
+    for (const connection of this.#connections) connection.cut("Draining");
     for (const socket of this.#sockets) socket.destroy();
     this.#with.upstreams.stop();
+    // Each tells of its end when it closes: before whoever listens is stopped.
+    await this.#empty(this.#with.timeouts.linger);
     this.#resolveDone();
   }
 }
@@ -272,4 +317,11 @@ function http2Of(upstreams: Upstreams): Http2Knowledge {
     isSpoken: (connector) => !reducesAnswers(connector.policy) && poolOf(connector)?.speaksHttp2 === true,
     ask: (connector) => poolOf(connector)?.askHttp2(),
   };
+}
+
+/** The clock's timers keep no process alive, so that it would be gone before the drain has ended. */
+function sleepAwake(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, milliseconds);
+  });
 }

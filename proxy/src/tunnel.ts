@@ -1,11 +1,17 @@
+import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
 import { type ResolvedConnector, Secret } from "@kube-connector/core";
-import { connectAnswerText, Refusal, refusalOf } from "./answers.ts";
+import { connectAnswerText, Refusal, reasonOf, refusalOf } from "./answers.ts";
+import type { AuditRecord } from "./audit/record.ts";
 import type { ConnectorName } from "./authenticate.ts";
 import { type Collaborators, passTunnelGate } from "./gate.ts";
 import { parseConnectHead, type RequestHead } from "./http1/head.ts";
 import { Inbox } from "./http1/inbox.ts";
+import { type OpenStream, secondsSince } from "./open-streams.ts";
 import { checkConnectTarget } from "./target.ts";
+
+/** How long a tunnel is open until the audit log gets a line of its start. */
+const longTunnel = 10_000;
 
 /** Tries a client has on one connection: the first without credentials, as Go does, and two more. */
 const tryLimit = 3;
@@ -14,7 +20,7 @@ type State =
   | { name: "reading"; until: number }
   | { name: "deciding" }
   /** TLS has the socket now. */
-  | { name: "open"; connector: string; since: number }
+  | { name: "open"; connector: ResolvedConnector; announced: boolean }
   | { name: "closing"; until: number }
   | { name: "closed" };
 
@@ -27,6 +33,12 @@ export class Tunnel {
   readonly #inbox = new Inbox();
   #state: State;
   #tries = 0;
+  readonly #id = randomUUID();
+  readonly #opened: number;
+  /** host:port of the last CONNECT; "-" before it could be read. */
+  #asked = "-";
+  /** The refusal that is not in the audit log yet: the first of a client that has shown no credentials. */
+  #untold: Refusal | undefined;
 
   constructor(
     socket: Socket,
@@ -38,6 +50,7 @@ export class Tunnel {
     this.#remote = socket.remoteAddress ?? "";
     this.#with = collaborators;
     this.#open = open;
+    this.#opened = this.#now();
     this.#state = { name: "reading", until: this.#deadline() };
     socket.on("data", this.#received);
     socket.on("end", this.#ended);
@@ -47,8 +60,12 @@ export class Tunnel {
     });
   }
 
+  #now(): number {
+    return this.#with.clock.monotonic();
+  }
+
   #deadline(): number {
-    return this.#with.clock.monotonic() + this.#with.timeouts.connectHead;
+    return this.#now() + this.#with.timeouts.connectHead;
   }
 
   readonly #received = (bytes: Buffer): void => {
@@ -71,6 +88,7 @@ export class Tunnel {
       }
       if (taken === "incomplete") return;
       const head = parseConnectHead(taken.text);
+      this.#asked = head.method === "CONNECT" ? head.target : "-";
       this.#state = { name: "deciding" };
       this.#decide(head).then(
         (connector) => this.#accept(connector),
@@ -86,7 +104,6 @@ export class Tunnel {
       const how = "use the kubeconfig of the mounted volume as it is";
       throw new Refusal(405, `This port is a forward proxy and takes only CONNECT; ${how}`);
     }
-    if (this.#with.isDraining()) throw new Refusal(503, "The proxy is stopping; connect again");
     const { name, token } = credentials(head);
     // First the token: a stranger does not learn which connectors there are.
     await passTunnelGate(token, name, this.#with);
@@ -101,8 +118,7 @@ export class Tunnel {
 
   #accept(connector: ResolvedConnector): void {
     if (this.#state.name !== "deciding") return;
-    const key = `${connector.namespace}/${connector.name}`;
-    this.#state = { name: "open", connector: key, since: this.#with.clock.monotonic() };
+    this.#state = { name: "open", connector, announced: false };
     this.#with.metrics.tunnels(1);
     this.#socket.off("data", this.#received);
     this.#socket.off("end", this.#ended);
@@ -124,6 +140,8 @@ export class Tunnel {
     // Without credentials is how clients begin; it is not worth a line.
     const first = refusal.http === 407 && head !== undefined && proxyAuthorization(head) === undefined;
     this.#with.log[first ? "debug" : "info"]("Tunnel refused", { ...fields, ...error });
+    this.#untold = first ? refusal : undefined;
+    if (!first) this.#tell("ResponseComplete", refusal);
     this.#socket.write(connectAnswerText(refusal, { close: !again }));
     if (again) {
       this.#state = { name: "reading", until: this.#deadline() };
@@ -132,7 +150,7 @@ export class Tunnel {
       return;
     }
     this.#inbox.clear();
-    this.#state = { name: "closing", until: this.#with.clock.monotonic() + this.#with.timeouts.linger };
+    this.#state = { name: "closing", until: this.#now() + this.#with.timeouts.linger };
     this.#socket.end();
     this.#socket.resume();
   }
@@ -141,28 +159,73 @@ export class Tunnel {
   tick(now: number): void {
     const state = this.#state;
     if (state.name === "closing" && now >= state.until) this.#socket.destroy();
+    if (state.name === "open" && !state.announced && now - this.#opened >= longTunnel) {
+      state.announced = true;
+      this.#tell("ResponseStarted");
+    }
     if (state.name === "reading" && now >= state.until) {
       this.#tries = tryLimit;
       this.#refuse(new Refusal(408, "The CONNECT request did not come in time"), undefined);
     }
   }
 
-  /** Ends it unless a tunnel is open; what is inside of an open one has its own end. */
-  endIfClosed(): void {
-    if (this.#state.name !== "open") this.#socket.destroy();
+  /** The proxy is about to end: a client that has connected may still come in, if it is quick. */
+  hurry(): void {
+    const { linger } = this.#with.timeouts;
+    if (this.#state.name === "reading") this.#state.until = Math.min(this.#state.until, this.#now() + linger);
   }
 
   #closed(): void {
+    if (this.#state.name === "closed") return;
     if (this.#state.name === "open") {
+      const { namespace, name } = this.#state.connector;
       this.#with.metrics.tunnels(-1);
       this.#with.log.info("Tunnel closed", {
         door: "forward",
-        connector: this.#state.connector,
+        connector: `${namespace}/${name}`,
         remote: this.#remote,
-        seconds: Math.round((this.#with.clock.monotonic() - this.#state.since) / 100) / 10,
+        seconds: secondsSince(this.#opened, this.#now()),
       });
-    }
+      this.#tell("ResponseComplete");
+    } else if (this.#untold !== undefined) this.#tell("ResponseComplete", this.#untold);
     this.#state = { name: "closed" };
+  }
+
+  /** A line for the audit log. Nobody is named: the tunnel token is no identity, each request inside shows its own. */
+  #tell(stage: AuditRecord["stage"], refusal?: Refusal): void {
+    this.#untold = undefined;
+    this.#with.audit.record({
+      id: this.#id,
+      stage,
+      decision: refusal === undefined ? "allow" : refusal.http < 500 ? "deny" : "error",
+      door: "forward",
+      remote: this.#remote,
+      connector: this.#state.name === "open" ? this.#state.connector : undefined,
+      caller: undefined,
+      method: "CONNECT",
+      path: this.#asked,
+      info: undefined,
+      code: refusal?.http ?? 200,
+      reason: refusal === undefined ? undefined : reasonOf(refusal),
+      message: refusal?.message,
+      bytesIn: this.#socket.bytesRead,
+      bytesOut: this.#socket.bytesWritten,
+      milliseconds: this.#now() - this.#opened,
+    });
+  }
+
+  /** Undefined for an open one: what is inside shows itself. */
+  openStream(now: number): OpenStream | undefined {
+    if (this.#state.name === "open" || this.#state.name === "closed") return undefined;
+    const isDeciding = this.#state.name === "deciding";
+    return {
+      door: "forward",
+      protocol: "connect",
+      remote: this.#remote,
+      seconds: secondsSince(this.#opened, now),
+      state: this.#state.name === "closing" ? "closing" : "before the tunnel",
+      waitsFor: isDeciding ? "review" : "client",
+    };
   }
 }
 

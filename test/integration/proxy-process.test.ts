@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Secret } from "@kube-connector/core";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { type AuditEvent, own } from "../kit/audit-log.ts";
 import { createTestCa } from "../kit/certificates.ts";
 import { type ControlPlane, createPod, requestToken, startControlPlane } from "../kit/control-plane.ts";
 import { openRaw, openSecure } from "../kit/raw-client.ts";
@@ -36,6 +37,8 @@ afterAll(async () => {
 interface Started {
   child: ChildProcess;
   said: () => string;
+  /** What it wrote to standard output alone. */
+  audited: () => string;
   ended: Promise<number | null>;
 }
 
@@ -43,9 +46,11 @@ function start(args: string[], env: Record<string, string> = {}): Started {
   const child = spawn(process.execPath, [main, ...args], { env: { PATH: process.env.PATH ?? "", ...env } });
   onTestFinished(() => void child.kill("SIGKILL"));
   const parts: Buffer[] = [];
+  const lines: Buffer[] = [];
+  child.stdout?.on("data", (bytes: Buffer) => lines.push(bytes));
   for (const stream of [child.stdout, child.stderr]) stream?.on("data", (bytes: Buffer) => parts.push(bytes));
   const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
-  return { child, said: () => Buffer.concat(parts).toString(), ended };
+  return { child, said: () => Buffer.concat(parts).toString(), audited: () => Buffer.concat(lines).toString(), ended };
 }
 
 let nextPort = 31_000 + (process.pid % 500) * 3;
@@ -111,7 +116,7 @@ test("without the API server it is up but not ready, says why, and becomes ready
 });
 
 test("nothing it says at debug level holds a token, a key or what a stranger sent as one", async () => {
-  const { child, ended, read, forward, reverse, said } = startWhole("--drain-delay", "0s", "--drain-grace", "0s");
+  const { child, ended, read, forward, reverse, said, audited } = startWhole("--drain-delay=0s", "--drain-grace=0s");
   await expect.poll(() => read("/readyz"), { timeout: 10_000 }).toBe("200 ok\n");
   const uid = await createPod(plane.admin, "team-a", "quiet");
   const pod = { name: "quiet", uid };
@@ -136,6 +141,7 @@ test("nothing it says at debug level holds a token, a key or what a stranger sen
   await writeFile(join(directory, "prod", "connector.json"), `{"broken": "${mark}`);
   await expect.poll(said, { timeout: 5_000 }).toContain("A folder cannot be served");
   const metrics = await read("/metrics");
+  expect(await read("/debug/streams")).toMatch(/^200 {"open": \d+, /);
   child.kill("SIGTERM");
   expect(await ended).toBe(0);
   const everything = said() + metrics;
@@ -145,4 +151,35 @@ test("nothing it says at debug level holds a token, a key or what a stranger sen
     for (const part of token.reveal().split(".").slice(1)) expect(everything).not.toContain(part);
   }
   expect(everything).not.toContain("PRIVATE KEY");
+  // Standard output is the audit log, whole, up to the last line.
+  const events = audited()
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as AuditEvent);
+  const codes = (method: string) =>
+    events
+      .filter((event) => own(event, "method") === method)
+      .map(({ responseStatus }) => responseStatus?.code ?? 0)
+      .toSorted((a, b) => a - b);
+  expect(codes("CONNECT")).toEqual([200, 407, 407, 407]);
+  expect(codes("GET")).toEqual([401, 401, 401, 502]);
+  const known = events.find(({ responseStatus }) => responseStatus?.code === 502);
+  expect(known).toMatchObject({ user: { username: "system:serviceaccount:team-a:default" }, requestURI: "/api" });
+  expect(["pod.namespace", "pod.name", "pod.uid"].map((name) => own(known, name))).toEqual(["team-a", "quiet", uid]);
+});
+
+test("with a file as its audit log the lines are there, and a file that cannot be written keeps it from starting", async () => {
+  const file = join(directory, "..", `audit-${process.pid}.log`);
+  onTestFinished(() => rm(file, { force: true }));
+  const { child, ended, read, forward, audited } = startWhole("--audit", file, "--drain-delay", "0s");
+  await expect.poll(() => read("/readyz"), { timeout: 10_000 }).toBe("200 ok\n");
+  const client = await openRaw(forward);
+  client.send("GET / HTTP/1.1\r\n\r\n");
+  await client.until("405");
+  child.kill("SIGTERM");
+  expect(await ended).toBe(0);
+  expect(JSON.parse(await readFile(file, "utf8"))).toMatchObject({ responseStatus: { code: 405 } });
+  expect(audited()).toBe("");
+  const { ended: failed, said } = startWhole("--audit", "/nowhere/audit.log");
+  expect([await failed, said()]).toEqual([5, expect.stringContaining("Cannot open the audit log /nowhere/audit.log")]);
 });

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { openApiServer, readKubeconfig, Secret } from "@kube-connector/core";
 import { expect, onTestFinished, test } from "vitest";
 import { parse } from "yaml";
+import type { AuditEvent } from "../kit/audit-log.ts";
 import { connectorYaml, secretYaml } from "../kit/connector-files.ts";
 import { startSampleApiServer } from "../kit/sample-api-server.ts";
 import { canaryToken, createScene, createServing, until } from "../kit/standalone.ts";
@@ -86,6 +87,25 @@ test("the stored token is in no file, output, environment or argument; Ctrl-C le
   expect(await readdir(scene.temporary)).toEqual([]);
   expect([...seen, output].join("\n")).not.toContain(canaryToken);
   expect([...seen, output].join("\n")).not.toContain(Buffer.from(canaryToken).toString("base64").replace(/=+$/, ""));
+});
+
+test("with --audit each request and tunnel is a line in that file, of mode 0600, and no token is in it", async () => {
+  const scene = await createScene();
+  const file = join(scene.temporary, "audit.log");
+  const { standalone, kube } = await createServing(scene, "--audit", file);
+  await kube("get", "pods", "-n", "default");
+  await standalone.interrupt();
+  const text = await readFile(file, "utf8");
+  expect(text).not.toContain(canaryToken);
+  expect(text).not.toContain("local.");
+  const events = text
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as AuditEvent);
+  const pods = events.find(({ requestURI }) => requestURI.endsWith("/pods"));
+  expect(pods).toMatchObject({ user: { username: "local:team-a/prod" }, responseStatus: { code: 200 } });
+  expect(events.some(({ verb }) => verb === "connect")).toBe(true);
+  expect((await stat(file)).mode & 0o777).toBe(0o600);
 });
 
 test("Ctrl-C ends it although a watch is open", async () => {

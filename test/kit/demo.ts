@@ -51,6 +51,7 @@ async function startDemo(env: NodeJS.ProcessEnv): Promise<Running> {
         temporary: env.XDG_RUNTIME_DIR || tmpdir(),
         process: { id: process.pid, isAlive: () => true },
       },
+      audit: undefined,
       clock: systemClock,
       log: createJsonLog("warn", {}, process.stderr),
       say: shown,

@@ -1,4 +1,5 @@
 import {
+  type Log,
   openApiServer,
   renderKubeconfig,
   resolvedSecretType,
@@ -40,6 +41,9 @@ export interface ProxiedPlaneOptions {
   /** What the target does; it echoes each head unless told. */
   onConnection?: OnTargetConnection;
   timeouts?: Partial<Timeouts>;
+  /** A file for its audit log. */
+  audit?: { file: string };
+  log?: Log;
 }
 
 export interface ProxiedPlane {
@@ -90,6 +94,7 @@ export async function startProxiedPlane(options: ProxiedPlaneOptions = {}): Prom
       reviewsPerSecond: 500,
       connections: 20_000,
       connectionsPerAddress: 20_000,
+      audit: options.audit ?? "off",
       drainDelay: 0,
       drainGrace: 0,
       http2: true,
@@ -97,7 +102,7 @@ export async function startProxiedPlane(options: ProxiedPlaneOptions = {}): Prom
     },
     api: openApiServer({ url: plane.url, ca: plane.ca, token: () => Promise.resolve(own) }),
     clock: systemClock,
-    log: silentLog,
+    log: options.log ?? silentLog,
     allowLoopbackTargets: true,
     timeouts: options.timeouts ?? {},
   });

@@ -8,7 +8,14 @@ import {
   silentLog,
   systemClock,
 } from "@kube-connector/core";
-import { type Authenticator, type Authorizer, type Caller, noMetrics, type ProxyMetrics } from "@kube-connector/proxy";
+import {
+  type Audit,
+  type Authenticator,
+  type Authorizer,
+  type Caller,
+  noMetrics,
+  type ProxyMetrics,
+} from "@kube-connector/proxy";
 import {
   type ConnectorChange,
   type ConnectorSource,
@@ -65,6 +72,7 @@ export class TestSource implements ConnectorSource {
 /** Knows one request token and one tunnel token; `allow` can be taken back. */
 export class TestAccess implements Authenticator, Authorizer {
   fault: Fault | undefined;
+  pod: Caller["pod"];
   readonly asked: string[] = [];
 
   async tunnel(token: Secret): Promise<void> {
@@ -80,7 +88,7 @@ export class TestAccess implements Authenticator, Authorizer {
       groups: [],
       extra: {},
       namespace: "team-a",
-      pod: undefined,
+      pod: this.pod,
     };
   }
   async streaming(token: Secret): Promise<void> {
@@ -99,6 +107,7 @@ export interface TestProxyOptions {
   clock?: Clock;
   log?: Log;
   metrics?: ProxyMetrics;
+  audit?: Audit;
   /** Changes the connector before it is served. */
   connector?: (connector: ResolvedConnector) => ResolvedConnector;
   targetPort?: number;
@@ -123,6 +132,7 @@ export async function startTestProxy(options: TestProxyOptions = {}) {
     authenticator: access,
     authorizer: access,
     metrics: options.metrics ?? noMetrics,
+    audit: options.audit,
     clock: options.clock ?? systemClock,
     log: options.log ?? silentLog,
     timeouts: { drainWait: 0, drainGrace: 100, linger: 200, tick: 20, ...options.timeouts },

@@ -41,6 +41,7 @@ test("all is well: the proxy is given the normalised address, the names and the 
     address: "https://api.prod.example:6443/kubernetes/global",
     tls: { insecureSkipVerify: false },
     access: { sameNamespace: "Allow" },
+    limits: { requestsPerSecond: 1000, burst: 2000, streams: 500 },
     serviceNames: ["c-prod.team-a.svc.cluster.local", "c-prod.team-a.svc"],
   });
 });
@@ -49,6 +50,13 @@ test("a policy goes to the proxy as it is written", () => {
   const policy = { preset: "ReadOnly", mode: "Warn" } as const;
   const input = { connector: connector({ policy }), class: k8s, secret: secret({ token: "abc" }) };
   expect(resolveConnector(input, options).described?.policy).toEqual(policy);
+});
+
+test("limits are those of the Connector, then of its class, then the defaults", () => {
+  const limited = { ...k8s, spec: { ...k8s.spec, limits: { requestsPerSecond: 10, streams: 3 } } };
+  const input = { connector: connector({ limits: { streams: 7 } }), class: limited, secret: secret({ token: "a" }) };
+  const limits = { requestsPerSecond: 10, burst: 20, streams: 7 };
+  expect(resolveConnector(input, options).described?.limits).toEqual(limits);
 });
 
 const cases: [string, { data?: Record<string, string>; type?: string; spec?: Partial<Connector["spec"]> }, string][] = [

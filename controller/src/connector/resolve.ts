@@ -6,6 +6,7 @@ import {
   type DescribedConnector,
   Fault,
   isTokenText,
+  mergeLimits,
   parseAddress,
   type Secret,
   Secret as SecretText,
@@ -105,6 +106,7 @@ export function resolveConnector(input: ResolveInput, options: { clusterDomain: 
           },
           access: { sameNamespace: spec.access?.sameNamespace ?? "Allow" },
           ...(spec.policy === undefined ? {} : { policy: spec.policy }),
+          limits: mergeLimits(input.class?.spec.limits, spec.limits),
           serviceNames: serviceNames(namespace, connector.metadata.name, options.clusterDomain),
           ...(secret.token === undefined ? { unavailable: secret.verdict.message } : {}),
         };

@@ -57,6 +57,7 @@ program
   .option("--forward-port <port>", "port of the forward proxy on 127.0.0.1; 0 takes a free one", readPort, 0)
   .option("--reverse-port <port>", "port of the reverse proxy on 127.0.0.1; 0 takes a free one", readPort, 0)
   .option("--output <directory>", "write the kubeconfigs there, not into a new private folder")
+  .option("--audit <file>", "append one JSON line for each request and tunnel to that file")
   .option("--log-level <level>", `what goes to standard error: ${logLevels.join(", ")}`, readLevel, "warn")
   .addHelpText(
     "after",
@@ -70,7 +71,10 @@ Example:
   kubectl get pods`,
   )
   .action(
-    (directory: string, flags: { forwardPort: number; reversePort: number; output?: string; logLevel: Level }) => {
+    (
+      directory: string,
+      flags: { forwardPort: number; reversePort: number; output?: string; audit?: string; logLevel: Level },
+    ) => {
       start = async (env) => {
         const [{ describeError, systemClock }, { startStandalone }, { createTextLog }, { tmpdir }] = await Promise.all([
           import("@kube-connector/core"),
@@ -94,6 +98,7 @@ Example:
             temporary: env.XDG_RUNTIME_DIR || tmpdir(),
             process: { id: process.pid, isAlive },
           },
+          audit: flags.audit,
           clock: systemClock,
           log: createTextLog(flags.logLevel, (line) => void process.stderr.write(`${line}\n`), describeError),
           say,

@@ -1,5 +1,5 @@
 import { type Clock, type Log, problems, type Running, stopAll } from "@kube-connector/core";
-import { createLocalAccess } from "@kube-connector/proxy";
+import { createAudit, createLocalAccess, noAudit, noMetrics, startAuditSink } from "@kube-connector/proxy";
 import { followDirectory } from "./standalone/directory.ts";
 import { startDoors } from "./standalone/doors.ts";
 import { type KubeconfigFolder, type KubeconfigFolderOptions, openKubeconfigFolder } from "./standalone/kubeconfigs.ts";
@@ -18,6 +18,8 @@ export interface StandaloneOptions {
   forwardPort: number;
   reversePort: number;
   kubeconfigs: KubeconfigFolderOptions;
+  /** A file that one JSON line for each request and tunnel is appended to; undefined: none is kept. */
+  audit: string | undefined;
   clock: Clock;
   log: Log;
   say: Say;
@@ -43,6 +45,11 @@ export async function startStandalone(options: StandaloneOptions): Promise<Stand
   source.give(onlyConnectors(first));
   const started: Running[] = [source];
   let folder: KubeconfigFolder | undefined;
+  const openAudit = async (file: string) => {
+    const sink = await startAuditSink({ to: { file }, clock, log, metrics: noMetrics });
+    started.push(sink);
+    return sink;
+  };
   const closeAll = async () => {
     try {
       await stopAll(started);
@@ -51,7 +58,8 @@ export async function startStandalone(options: StandaloneOptions): Promise<Stand
     }
   };
   try {
-    const doors = await startDoors({ ...options, source, access });
+    const audit = options.audit === undefined ? noAudit : createAudit(await openAudit(options.audit), clock);
+    const doors = await startDoors({ ...options, source, access, audit });
     started.push(doors);
     folder = await openKubeconfigFolder(options.kubeconfigs);
     const writer = createWriter({ folder, access, doors });

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { limitsSchema } from "./limits.ts";
 import { bearerTokenSecretType, serviceAccountSecretType } from "./names.ts";
 import { policySchema } from "./policy.ts";
 
@@ -117,6 +118,9 @@ export const connectorSpecSchema = z
       .optional()
       .describe("Who may use the connector. All others need the verb use on it, by RBAC."),
     policy: policySchema.optional(),
+    limits: limitsSchema
+      .optional()
+      .describe("How much one caller, a pod, may ask of each proxy; what is not said here is as in the class."),
   })
   .describe("What the admin wants.");
 
@@ -229,6 +233,9 @@ export const connectorClassSpecSchema = z
       .max(8)
       .optional()
       .describe("The files that volumes of this class offer by configuration.names; for people and tools to read."),
+    limits: limitsSchema
+      .optional()
+      .describe("How much one caller, a pod, may ask of each proxy of a connector, where the Connector does not say."),
     proxy: z
       .strictObject({
         placement: z.enum(["Dedicated", "Shared"]).optional().meta({

@@ -27,6 +27,7 @@ export { refusedAddress } from "./dial-rules.ts";
 export { type ApiAnswer, describeErrno, errnoOf, Fault, type FaultCode, faults, problems } from "./fault.ts";
 export { type KubeconfigParts, renderKubeconfig, tunnelUrl } from "./kubeconfig.ts";
 export { readKubeconfig } from "./kubeconfig-access.ts";
+export { type CallerLimits, defaultCallerLimits, type LimitsSpec, mergeLimits } from "./limits.ts";
 export { createJsonLog, describeError, type Log, type LogFields, type LogLevel, logLevels, silentLog } from "./log.ts";
 export {
   apiVersion,

@@ -14,6 +14,8 @@ export interface PrivatePortOptions {
   /** The metrics in Prometheus' text form. */
   metrics: () => Promise<string>;
   metricsContentType: string;
+  /** Further paths, for people who look into the process. Answered on loopback only, as `kubectl port-forward` comes. */
+  local?: Readonly<Record<string, () => { type: string; body: string }>>;
 }
 
 /** /livez, /readyz and /metrics on a port of their own, for the kubelet and Prometheus. Nothing secret is behind it. */
@@ -23,10 +25,18 @@ export async function startPrivatePort(options: PrivatePortOptions): Promise<Run
     "/readyz": () => health(options.ready),
     "/metrics": async () => ({ status: 200, type: options.metricsContentType, body: await options.metrics() }),
   };
+  for (const [path, answer] of Object.entries(options.local ?? {})) {
+    answers[path] = () => Promise.resolve({ status: 200, ...answer() });
+  }
+  const notFound = () =>
+    Promise.resolve({ status: 404, type: "text/plain", body: `${Object.keys(answers).join(" ")}\n` });
+  const notHere = () =>
+    Promise.resolve({ status: 403, type: "text/plain", body: "only on loopback; use kubectl port-forward\n" });
   const server = createServer((request, response) => {
-    const answer = answers[(request.url ?? "").split("?")[0] ?? ""];
-    const found =
-      answer ?? (() => Promise.resolve({ status: 404, type: "text/plain", body: "/livez /readyz /metrics\n" }));
+    const path = (request.url ?? "").split("?")[0] ?? "";
+    const isOpen = options.local?.[path] === undefined || isLoopback(request.socket.remoteAddress);
+    const answer = Object.hasOwn(answers, path) ? answers[path] : undefined;
+    const found = isOpen ? (answer ?? notFound) : notHere;
     found()
       .catch((error: unknown) => {
         options.log.error("The private port failed", { error });
@@ -54,6 +64,10 @@ export async function startPrivatePort(options: PrivatePortOptions): Promise<Run
       await done;
     },
   };
+}
+
+function isLoopback(address: string | undefined): boolean {
+  return address !== undefined && /^(::1|(::ffff:)?127\.[0-9.]+)$/.test(address);
 }
 
 async function health(ask: () => Promise<string | undefined>): Promise<{ status: number; type: string; body: string }> {

@@ -3,6 +3,7 @@ import { parseAddress, type TargetAddress } from "./address.ts";
 import { schemaProblems } from "./connector.ts";
 import { Fault, problems } from "./fault.ts";
 import { policySchema } from "./policy.ts";
+import { callerLimitsSchema } from "./limits.ts";
 import { Secret } from "./secret.ts";
 
 // The one thing that a proxy is given for each connector: class, Secret and spec, already judged. It travels as the
@@ -24,6 +25,8 @@ const describedSchema = z.strictObject({
   access: z.strictObject({ sameNamespace: z.enum(["Allow", "RequireGrant"]) }),
   /** What callers may ask of the target; absent: everything. */
   policy: policySchema.optional(),
+  /** How much one caller may ask; absent: the defaults of core's limits.ts. */
+  limits: callerLimitsSchema.optional(),
   /** DNS names of the reverse door, the first one being `c-<name>.<namespace>.svc.<cluster domain>`. */
   serviceNames: z.array(z.string().min(1)).min(1),
   /** Set when there is no usable token: a sentence for the caller. Requests are then answered with 503. */

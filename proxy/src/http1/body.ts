@@ -44,6 +44,10 @@ export class BodyFramer {
     return this.#kind === "eof";
   }
 
+  get isChunked(): boolean {
+    return this.#kind === "chunked";
+  }
+
   /** Whether the last chunk could be written here: a chunked body that is between two chunks. */
   get betweenChunks(): boolean {
     return this.#kind === "chunked" && this.#step === "size" && this.#digits === 0;

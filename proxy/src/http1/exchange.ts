@@ -36,6 +36,8 @@ export interface ExchangeClient {
   readonly socket: TLSSocket;
   /** The upstream connection is there, or can take more: give it body bytes that wait. */
   exchangeTakesBody(): void;
+  /** The final answer's head has come. */
+  exchangeBegan(head: ResponseHead): void;
   /** The final answer's head is about to go out: whether the connection must end after it. */
   mustClose(): boolean;
   /** The answer is out, whole. */
@@ -65,6 +67,8 @@ export class Exchange implements UpstreamUser {
   /** Body bytes from and to the client. */
   bytesIn = 0;
   bytesOut = 0;
+  /** Milliseconds from the request's head until its head was written upstream. */
+  added: number | undefined;
   readonly requestBody = new BodyFramer(mayTrailRequest);
   readonly #answerBody = new BodyFramer(mayTrailResponse);
   readonly #inbox = new Inbox();
@@ -131,7 +135,12 @@ export class Exchange implements UpstreamUser {
     upstream.socket.write(`${head.method} ${target.path}${target.query} HTTP/1.1\r\n${lines}\r\n`, "latin1");
     if (!this.requestBody.done) this.#client.exchangeTakesBody();
     upstream.socket.uncork();
-    this.#with.metrics.latencyAdded((this.#with.clock.monotonic() - started) / 1000);
+    this.added = this.#with.clock.monotonic() - started;
+    this.#with.metrics.latencyAdded(this.added / 1000);
+  }
+
+  get phase(): State["name"] {
+    return this.#state.name;
   }
 
   /** Whether body bytes are wanted now. */
@@ -171,15 +180,27 @@ export class Exchange implements UpstreamUser {
   }
 
   /**
-   * Ends a chunked answer between two chunks as if the target had ended it; false when it is not there. For a drain: a
-   * watch that ends so is taken up again by its client.
+   * For a drain: ends a chunked answer between two chunks as if the target had ended it; a watch that ends so is taken up
+   * again by its client. A read that has no answer yet gets a 503, which its client tries again; all else is cut. False
+   * within a chunk: its end is on its way.
    */
-  endBetweenChunks(): boolean {
+  endCleanly(): boolean {
     const mayEnd = this.#reduced?.mayEnd ?? this.#answerBody.betweenChunks;
-    if (this.#state.name !== "answering" || !mayEnd) return false;
-    this.abort();
-    this.#client.socket.write("0\r\n\r\n");
-    this.#client.exchangeAnswered(true);
+    if (this.#state.name === "answering" && mayEnd) {
+      this.abort();
+      this.#client.socket.write("0\r\n\r\n");
+      this.#client.exchangeAnswered(true);
+      return true;
+    }
+    if (this.#state.name === "answering" && this.#answerBody.isChunked) return false;
+    const { method } = this.#request.head;
+    const isRead = method === "GET" || method === "HEAD";
+    if (this.#state.name !== "answering" && isRead && this.#interim === 0) {
+      this.#fail(new Refusal(503, "The proxy is stopping; try again"));
+    } else {
+      this.abort();
+      this.#client.exchangeBroken();
+    }
     return true;
   }
 
@@ -281,6 +302,7 @@ export class Exchange implements UpstreamUser {
     const keep = !unsure && !head.old && !head.connection.has("close");
     const close = unsure || this.#client.mustClose();
     this.#state = { name: "answering", upstream: state.upstream, keep, close };
+    this.#client.exchangeBegan(head);
     let more = warning === undefined ? "" : `${warningLine(warning)}\r\n`;
     if (head.status === 401) more += `${warningLine(this.#tokenRefused())}\r\n`;
     if (close) more += "Connection: close\r\n";
@@ -323,6 +345,7 @@ export class Exchange implements UpstreamUser {
       throw new Refusal(400, "The HTTP message switches to a protocol that was not asked for");
     }
     this.status = 101;
+    this.#client.exchangeBegan(head);
     this.#state = { name: "over" };
     this.#client.socket.write(headText(head, `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`), "latin1");
     this.#client.exchangeSwitched(upstream, this.#inbox.takeAll());

@@ -13,6 +13,13 @@ export interface Judged {
   connector: ResolvedConnector;
 }
 
+/** What the audit log says of it; undefined when the request passed as it is, or did not pass. */
+export function policyMark(judged: Judged | undefined): "Warn" | "MetadataOnly" | undefined {
+  if (judged === undefined) return undefined;
+  if (judged.passed.metadataOnly) return "MetadataOnly";
+  return judged.passed.warning === undefined ? undefined : "Warn";
+}
+
 type By = Pick<Collaborators, "metrics" | "log">;
 
 /** What the policy makes of a request: what goes upstream, and how it is answered. Refusal: 403, 406. */

@@ -1,41 +1,40 @@
 import type { TLSSocket } from "node:tls";
 import type { ResolvedConnector } from "@kube-connector/core";
 import { answerText, Refusal, refusalOf } from "../answers.ts";
-import { type Collaborators, isNo, passGate, passGateAgain, requestToken } from "../gate.ts";
+import { type Collaborators, passGate, requestToken } from "../gate.ts";
+import type { OpenStream } from "../open-streams.ts";
 import { requestInfo } from "../request-info.ts";
 import { checkHost, upstreamTarget } from "../target.ts";
 import { Splice } from "../upgrade.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
 import { Exchange, type ExchangeClient } from "./exchange.ts";
-import { parseRequestHead, type RequestHead } from "./head.ts";
+import type { RequestHead, ResponseHead } from "./head.ts";
 import { Inbox } from "./inbox.ts";
 import { judgeRequest, policyHolds } from "./judged.ts";
+import { openStreamOf } from "./open-stream.ts";
 import {
   type Admitted,
+  announceRequest,
+  goneOutcome,
   type Outcome,
   type RequestInHand,
   reportRequest,
+  requestAnswered,
+  type Reporters,
   requestInHand,
+  takeRequestHead,
   unreadRequest,
 } from "./request.ts";
-
-/** In logs and metrics: the client was gone before an answer began, as nginx has it. */
-const goneStatus = 499;
-
-type State =
-  | { name: "waiting"; until: number; begun: boolean }
-  | { name: "deciding"; request: RequestInHand }
-  | { name: "exchanging"; request: RequestInHand; exchange: Exchange; bodyAt: number }
-  | { name: "spliced"; request: RequestInHand; splice: Splice; upstream: UpstreamConnection }
-  /** Our last word is written; what still comes is thrown away. */
-  | { name: "closing"; until: number }
-  | { name: "closed" };
+import { reviewRequest } from "./review.ts";
+import type { State } from "./state.ts";
 
 /** One client connection inside TLS: reads requests one after the other and passes each through the steps. */
 export class ClientConnection implements ExchangeClient, UpstreamUser {
   readonly socket: TLSSocket;
   readonly admitted: Admitted;
   readonly #with: Collaborators;
+  readonly #reporters: Reporters;
+  readonly #opened: number;
   readonly #inbox = new Inbox();
   readonly #onClosed: (connection: ClientConnection) => void;
   #state: State;
@@ -49,7 +48,10 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     this.socket = socket;
     this.admitted = admitted;
     this.#with = collaborators;
+    const { metrics, log, clock, audit } = collaborators;
+    this.#reporters = { metrics, log, clock, audit, admitted };
     this.#onClosed = onClosed;
+    this.#opened = this.#now();
     this.#state = { name: "waiting", until: this.#now() + collaborators.timeouts.idleClient, begun: false };
     socket.on("error", () => undefined); // "close" follows and does the work
     socket.on("data", (bytes: Buffer) => this.#received(bytes));
@@ -130,13 +132,8 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
       return;
     }
     try {
-      const taken = this.#inbox.takeHead();
-      if (taken === "bareLf") throw new Refusal(400, "The HTTP message is malformed: a line ends without CR");
-      const size = taken === "incomplete" ? this.#inbox.length : taken.text.length;
-      if (size > this.#with.limits.head) {
-        throw new Refusal(431, `The headers of the request are larger than ${this.#with.limits.head} bytes`);
-      }
-      if (taken !== "incomplete") this.#serve(parseRequestHead(taken.text));
+      const head = takeRequestHead(this.#inbox, this.#with.limits.head);
+      if (head !== undefined) this.#serve(head);
       else if (!state.begun) {
         this.#setState({ name: "waiting", until: this.#now() + this.#with.timeouts.requestHead, begun: true });
       }
@@ -164,10 +161,15 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     checkHost(head.host, this.admitted.door, connector);
     const target = upstreamTarget(head.target, this.admitted.door, connector.target.prefix);
     const info = requestInfo(head.method, target.judged, target.query);
+    request.connector = connector;
+    request.path = target.judged;
+    request.info = info;
     const token = requestToken(head);
     const caller = await passGate(token, connector, this.#with);
     if (this.#state.name !== "deciding" || this.#state.request !== request) return;
     request.sender = { token, caller };
+    this.#with.audit.check();
+    request.admission = this.#with.limiter.admit(caller, connector);
     request.watch = info.verb === "watch";
     request.allowedAt = this.#now();
     const judged = judgeRequest(request, head, { info, connector }, this.#with);
@@ -195,6 +197,13 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
 
   // What the exchange says.
 
+  exchangeBegan(head: ResponseHead): void {
+    const state = this.#state;
+    if (state.name !== "exchanging") return;
+    requestAnswered(state.request, head, state.exchange.added);
+    announceRequest(state.request, state.exchange, this.#reporters);
+  }
+
   mustClose(): boolean {
     const state = this.#state;
     return this.#with.isDraining() || (state.name === "exchanging" && state.request.wantsClose);
@@ -203,8 +212,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   exchangeAnswered(close: boolean): void {
     const state = this.#state;
     if (state.name !== "exchanging") return;
-    const { status, bytesIn, bytesOut } = state.exchange;
-    this.#report(state.request, { status, bytesIn, bytesOut });
+    this.#report(state.request, state.exchange);
     if (close || this.#with.isDraining()) this.#close();
     else this.#nextRequest();
   }
@@ -215,7 +223,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   }
 
   exchangeBroken(): void {
-    this.cut();
+    this.cut("AnswerBrokenOff");
   }
 
   exchangeSwitched(upstream: UpstreamConnection, early: Buffer): void {
@@ -254,7 +262,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     if (this.#state.name !== "spliced") return;
     // Both directions ended well: let what is buffered go out. Else the client must see that it broke off.
     if (this.#state.upstream.socket.readableEnded) this.#close();
-    else this.cut();
+    else this.cut("AnswerBrokenOff");
   }
 
   // The ends.
@@ -280,7 +288,8 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   }
 
   /** Ends the connection at once, so that the client sees an answer broken off and no clean end. */
-  cut(): void {
+  cut(why?: string): void {
+    if ("request" in this.#state) this.#state.request.endedBy ??= why;
     this.socket.destroy();
     this.#closed();
   }
@@ -304,12 +313,10 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   #closed(): void {
     const state = this.#state;
     if (state.name === "closed") return;
+    if ("request" in state) state.request.endedBy ??= "ClientGone";
     if (state.name === "spliced") this.#reportSplice(state);
-    if (state.name === "deciding") this.#report(state.request, { status: goneStatus, bytesIn: 0, bytesOut: 0 });
-    if (state.name === "exchanging") {
-      const { status, bytesIn, bytesOut } = state.exchange;
-      this.#report(state.request, { status: status || goneStatus, bytesIn, bytesOut });
-    }
+    if (state.name === "deciding") this.#report(state.request, goneOutcome());
+    if (state.name === "exchanging") this.#report(state.request, goneOutcome(state.exchange));
     this.#setState({ name: "closed" });
     if (state.name === "exchanging") state.exchange.abort();
     if (state.name === "spliced") state.upstream.destroy();
@@ -329,35 +336,27 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
       else this.#close();
     } else if (state.name === "exchanging") {
       if (!state.exchange.takesBody || this.socket.isPaused()) state.bodyAt = now;
-      if (now - state.bodyAt >= this.#with.timeouts.requestBody) this.cut();
+      if (now - state.bodyAt >= this.#with.timeouts.requestBody) this.cut("RequestBodyTimeout");
+      announceRequest(state.request, state.exchange, this.#reporters);
     }
     if (state.name === "exchanging" || state.name === "spliced") {
-      if (!policyHolds(state.request, this.currentConnector(), this.#with)) this.cut();
-      else if (now - state.request.askedAt >= this.#with.timeouts.review) this.#review(state.request, now);
+      if (!policyHolds(state.request, this.currentConnector(), this.#with)) this.cut("NoLongerAllowed");
+      else if (now - state.request.askedAt >= this.#with.timeouts.review) void this.#review(state.request, now);
     }
   }
 
   /** Asks again whether the caller of an open stream may have it. */
-  #review(request: RequestInHand, now: number): void {
+  async #review(request: RequestInHand, now: number): Promise<void> {
     request.askedAt = now;
-    const stillOpen = () => "request" in this.#state && this.#state.request === request;
-    const connector = this.currentConnector();
-    if (connector === undefined || request.sender === undefined) {
-      this.cut();
-      return;
-    }
-    passGateAgain(request.sender, connector, this.#with).then(
-      () => {
-        request.allowedAt = this.#now();
-      },
-      (error: unknown) => {
-        if (!stillOpen()) return;
-        if (!isNo(error) && this.#now() - request.allowedAt < this.#with.timeouts.reviewGrace) return;
-        const fields = { connector: this.admitted.key, method: request.method, path: request.path, error };
-        this.#with.log.info("A stream was ended because its caller may not have it any more", fields);
-        this.cut();
-      },
-    );
+    const no = await reviewRequest(request, this.currentConnector(), this.#with);
+    if (no === undefined || !("request" in this.#state) || this.#state.request !== request) return;
+    const fields = { connector: this.admitted.key, method: request.method, path: request.path, error: no.error };
+    this.#with.log.info("A stream was ended because its caller may not have it any more", fields);
+    this.cut(no.why);
+  }
+
+  openStream(now: number): OpenStream {
+    return openStreamOf(this.#state, { socket: this.socket, admitted: this.admitted, opened: this.#opened }, now);
   }
 
   /** Ends the connection if no request is in hand. */
@@ -365,17 +364,24 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     if (this.#state.name === "waiting" && this.#inbox.length === 0) this.#close();
   }
 
-  /** Ends what is in hand: a chunked answer between two chunks cleanly, all else by cutting it. */
-  endStream(): void {
-    if (this.#state.name === "exchanging" && this.#state.exchange.endBetweenChunks()) return;
+  /** The proxy is about to end: a client that has just come in may have its answer, if it is quick to ask. */
+  hurry(): void {
+    if (this.#state.name === "waiting") this.#state.until = this.#now() + this.#with.timeouts.linger;
+  }
+
+  /** Ends what is in hand, cleanly where that can be; false while it should be tried again, a chunk being on its way. */
+  endStream(): boolean {
+    const state = this.#state;
+    if ("request" in state) state.request.endedBy ??= "Draining";
+    if (state.name === "exchanging") return state.exchange.endCleanly();
     this.cut();
+    return true;
   }
 
   // What is told of it.
 
   #report(request: RequestInHand, outcome: Outcome): void {
-    const { metrics, log, clock } = this.#with;
-    reportRequest(request, outcome, { metrics, log, clock, admitted: this.admitted });
+    reportRequest(request, outcome, this.#reporters);
   }
 
   #reportSplice({ request, splice }: State & { name: "spliced" }): void {

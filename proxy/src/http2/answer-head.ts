@@ -1,3 +1,4 @@
+import { requestAnswered } from "../http1/request.ts";
 import type { RelayCore } from "./core.ts";
 import type { Field } from "./field.ts";
 import { type AnswerHead, answerFields, badAnswer } from "./message.ts";
@@ -21,6 +22,8 @@ export function passHead(relay: RelayCore, stream: Stream, answer: AnswerHead, e
   stream.answerLeft = bodiless ? 0 : answer.length;
   if (endStream && stream.answerLeft > 0) throw badAnswer("it ends before its Content-Length");
   stream.status = answer.status;
+  requestAnswered(stream.request, answer, stream.added);
+  relay.announce(stream);
   const more: Field[] = [];
   if (stream.allowed?.warning !== undefined) more.push(warningField(stream.allowed.warning));
   if (stream.allowed !== undefined && answer.status === 401) more.push(tokenRefused(stream.allowed.connector));

@@ -23,8 +23,10 @@ export interface RelayCore {
   refuse(stream: Stream, refusal: Refusal): void;
   /** A request that never became a stream. */
   reportUnread(error: Http2Error): void;
-  /** Ends a stream on both sides; the client is told why. */
-  breakOff(stream: Stream, code: ErrorName): void;
+  /** Ends a stream on both sides; the client is told by a code why, and the audit log by a word. */
+  breakOff(stream: Stream, code: ErrorName, why?: string): void;
+  /** Tells of the start of an answer that lasts long. */
+  announce(stream: Stream): void;
   /** Both directions are over, or the client has ended it. */
   closed(stream: Stream, how: "reset" | "done"): void;
   /** The client has taken it back: nobody wants the answer. */

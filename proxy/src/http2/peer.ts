@@ -96,6 +96,13 @@ export class Peer implements FrameSink {
     this.#reader.read(at === 0 ? bytes : bytes.subarray(at));
   }
 
+  /** Whether it is read. */
+  setPaused(paused: boolean): void {
+    if (paused === this.socket.isPaused()) return;
+    if (paused) this.socket.pause();
+    else this.socket.resume();
+  }
+
   sendSettings(settings: readonly (readonly [number, number])[]): void {
     this.#settingsSent += 1;
     this.writer.settings(settings);

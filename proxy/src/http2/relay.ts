@@ -1,25 +1,33 @@
 import type { TLSSocket } from "node:tls";
 import type { ResolvedConnector } from "@kube-connector/core";
 import { Refusal, refusalOf } from "../answers.ts";
-import { type Collaborators, passGate, requestToken } from "../gate.ts";
+import type { Collaborators } from "../gate.ts";
 import type { RequestHead } from "../http1/head.ts";
-import { judgeRequest, policyHolds } from "../http1/judged.ts";
-import { type Admitted, type Outcome, reportRequest, unreadRequest } from "../http1/request.ts";
+import { policyHolds } from "../http1/judged.ts";
+import {
+  type Admitted,
+  announceRequest,
+  goneOutcome,
+  type Outcome,
+  reportRequest,
+  type Reporters,
+  unreadRequest,
+} from "../http1/request.ts";
+import type { OpenStream } from "../open-streams.ts";
 import { reducesAnswers } from "../policy.ts";
-import { requestInfo } from "../request-info.ts";
-import { checkHost, upstreamTarget } from "../target.ts";
 import { ClientSide, streamLimit } from "./client-side.ts";
 import type { RelayCore } from "./core.ts";
 import { type ErrorName, Http2Error } from "./errors.ts";
+import { endStreamCleanly } from "./ending.ts";
+import { openStreamOf } from "./open-stream.ts";
 import { ownAnswer } from "./message.ts";
 import { Peer, settingNames, windowLimit } from "./peer.ts";
+import { passSteps } from "./steps.ts";
 import { reviewStream } from "./review.ts";
 import type { Stream } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
 import { TargetSide } from "./target-side.ts";
 
-/** In logs and metrics: the client was gone before an answer began, as nginx has it. */
-const goneStatus = 499;
 /** Bytes of bodies that a client may send us before the target takes them, of all its streams. */
 const uploadAhead = 262_144;
 /** Bytes that wait for one side, at which the other is paused; bytes at which a client that does not read is cut. */
@@ -45,6 +53,7 @@ export class Http2Connection implements RelayCore {
   readonly client: Peer;
   readonly #socket: TLSSocket;
   readonly #onClosed: (connection: Http2Connection) => void;
+  readonly #reporters: Reporters;
   readonly #fromClient: ClientSide;
   readonly #target: TargetSide;
   #life: Life = { name: "serving" };
@@ -64,7 +73,8 @@ export class Http2Connection implements RelayCore {
     this.collaborators = collaborators;
     this.#onClosed = onClosed;
     this.#idleSince = this.now();
-    const { limits } = collaborators;
+    const { limits, metrics, log, clock, audit } = collaborators;
+    this.#reporters = { metrics, log, clock, audit, admitted, protocol: "h2" };
     this.#fromClient = new ClientSide(this);
     this.client = new Peer(socket, this.#fromClient, {
       sendsPreface: true,
@@ -126,9 +136,8 @@ export class Http2Connection implements RelayCore {
       this.cut();
       return;
     }
-    pause(this.#socket, target !== undefined && target.writer.pending > pauseAt);
-    if (target !== undefined)
-      pause(target.socket, this.client.writer.pending > pauseAt || this.streams.toClient.queued > queueLimit);
+    this.client.setPaused(target !== undefined && target.writer.pending > pauseAt);
+    target?.setPaused(this.client.writer.pending > pauseAt || this.streams.toClient.queued > queueLimit);
   }
 
   /** A connection error: the client hears which, and everything ends. */
@@ -153,39 +162,24 @@ export class Http2Connection implements RelayCore {
   }
 
   async #decide(stream: Stream, head: RequestHead): Promise<void> {
-    const { request } = stream;
-    const { door, key } = this.admitted;
-    const connector = this.currentConnector();
-    if (connector === undefined) throw new Refusal(503, `The connector ${key} is not served here any more`);
-    checkHost(head.host, door, connector);
-    const target = upstreamTarget(head.target, door, connector.target.prefix);
-    const info = requestInfo(head.method, target.judged, target.query);
-    const token = requestToken(head);
-    const caller = await passGate(token, connector, this.collaborators);
-    if (stream.phase !== "deciding") return;
-    request.sender = { token, caller };
-    request.watch = info.verb === "watch";
-    request.allowedAt = this.now();
-    const judged = judgeRequest(request, head, { info, connector }, this.collaborators);
-    if (judged.reduction !== undefined) {
-      // Answers are reduced over HTTP/1.1 alone, which is what a new connection gets.
-      this.breakOff(stream, "REFUSED_STREAM");
+    const allowed = await passSteps(this, stream, head);
+    if (allowed === undefined) return;
+    if (allowed === "onlyOverHttp1") {
+      // A new connection gets HTTP/1.1.
+      this.breakOff(stream, "REFUSED_STREAM", "NeedsHttp1");
       this.leave();
       return;
     }
-    if (connector.token === undefined) {
-      throw new Refusal(503, connector.unavailable ?? `The connector ${key} has no token`);
-    }
-    if (request.watch) this.collaborators.metrics.streams("watch", 1);
-    stream.counted = request.watch;
-    stream.allowed = { head: judged.head, connector, target, warning: judged.warning };
-    this.#target.send(stream, connector);
+    if (stream.request.watch) this.collaborators.metrics.streams("watch", 1);
+    stream.counted = stream.request.watch;
+    stream.allowed = allowed;
+    this.#target.send(stream, allowed.connector);
   }
 
   refuse(stream: Stream, refusal: Refusal): void {
     if (stream.phase === "closed" || stream.phase === "own") return;
     if (stream.status > 0) {
-      this.breakOff(stream, "INTERNAL_ERROR");
+      this.breakOff(stream, "INTERNAL_ERROR", "AnswerBrokenOff");
       return;
     }
     stream.phase = "own";
@@ -198,12 +192,15 @@ export class Http2Connection implements RelayCore {
     if (body !== "") stream.toClient.push(Buffer.from(body), true);
   }
 
-  breakOff(stream: Stream, code: ErrorName): void {
+  breakOff(stream: Stream, code: ErrorName, why?: string): void {
+    if (stream.phase === "closed") return;
+    stream.request.endedBy ??= why ?? code;
     this.client.resetStream(stream.id, code);
     this.closed(stream, "reset");
   }
 
   cancelled(stream: Stream): void {
+    stream.request.endedBy ??= "ClientGone";
     this.closed(stream, "done");
   }
 
@@ -216,10 +213,7 @@ export class Http2Connection implements RelayCore {
     stream.toClient.drop();
     this.#target.drop(stream);
     if (stream.counted) this.collaborators.metrics.streams("watch", -1);
-    if (!own) {
-      const counts = { bytesIn: stream.toTarget.bytes, bytesOut: stream.toClient.bytes };
-      this.#report(stream, { status: stream.status || goneStatus, ...counts });
-    }
+    if (!own) this.#report(stream, goneOutcome(stream.outcome));
     if (this.streams.open.size > 0) return;
     this.#idleSince = this.now();
     if (this.#life.name === "leaving") this.#end("NO_ERROR");
@@ -268,27 +262,30 @@ export class Http2Connection implements RelayCore {
     if (this.#life.name === "closing" || this.#life.name === "closed") return;
     if (this.#life.name !== "leaving" || code !== "NO_ERROR") this.client.writer.goAway(this.#fromClient.lastId, code);
     this.#life = { name: "closing", until: this.now() + this.collaborators.timeouts.linger };
-    this.#dropAll();
+    this.#dropAll(code === "NO_ERROR" ? "ClientGone" : code);
     this.client.writer.flush();
     this.#socket.end();
     this.#socket.resume();
   }
 
-  #dropAll(): void {
-    for (const stream of this.streams.open.values()) this.closed(stream, "done");
+  #dropAll(why: string): void {
+    for (const stream of this.streams.open.values()) {
+      stream.request.endedBy ??= why;
+      this.closed(stream, "done");
+    }
     this.#target.end();
   }
 
   /** Ends the connection at once. */
-  cut(): void {
+  cut(why?: string): void {
     this.#socket.destroy();
-    this.#closed();
+    this.#closed(why);
   }
 
-  #closed(): void {
+  #closed(why = "ClientGone"): void {
     if (this.#life.name === "closed") return;
     this.#life = { name: "closed" };
-    this.#dropAll();
+    this.#dropAll(why);
     this.#onClosed(this);
   }
 
@@ -303,7 +300,7 @@ export class Http2Connection implements RelayCore {
       return;
     }
     if (life.name === "announced" && now >= life.until) this.leave();
-    if (this.collaborators.isDraining()) this.endIfIdle();
+    if (this.collaborators.isDraining()) this.#drain(now);
     if (this.#isSlow(now)) {
       this.#fail(new Http2Error("PROTOCOL_ERROR", "the rest of a frame did not come in time"));
       return;
@@ -324,15 +321,16 @@ export class Http2Connection implements RelayCore {
   #tickStream(stream: Stream, now: number): void {
     const { timeouts } = this.collaborators;
     if (stream.phase !== "own" && !policyHolds(stream.request, this.currentConnector(), this.collaborators)) {
-      this.breakOff(stream, "CANCEL");
+      this.breakOff(stream, "CANCEL", "NoLongerAllowed");
       return;
     }
     if (stream.phase !== "open") return;
+    this.announce(stream);
     const owes =
       !stream.clientEnded && !stream.uploadUnwanted && stream.toTarget.granted > 0 && !this.#socket.isPaused();
     if (!owes) stream.bodyAt = now;
-    if (now - stream.bodyAt >= timeouts.requestBody) this.breakOff(stream, "CANCEL");
-    else if (now - stream.request.askedAt >= timeouts.review) reviewStream(this, stream, now);
+    if (now - stream.bodyAt >= timeouts.requestBody) this.breakOff(stream, "CANCEL", "RequestBodyTimeout");
+    else if (now - stream.request.askedAt >= timeouts.review) void reviewStream(this, stream, now);
   }
 
   /** The connector has a new version; one with another target, or that reduces answers, takes no new streams here. */
@@ -347,7 +345,12 @@ export class Http2Connection implements RelayCore {
     }
   }
 
-  /** Drain: no new streams soon, and the end when there are none. The client is told before, so that none is lost. */
+  /** Each client is told to go elsewhere; one that has just come in may have its answer, if it is quick to ask. */
+  #drain(now: number): void {
+    if (this.streams.open.size > 0 || now - this.#idleSince >= this.collaborators.timeouts.linger) this.endIfIdle();
+  }
+
+  /** No new streams soon, and the end when there are none. The client is told before, so that none is lost. */
   endIfIdle(): void {
     if (this.#life.name !== "serving") return;
     if (this.streams.open.size === 0) {
@@ -359,33 +362,35 @@ export class Http2Connection implements RelayCore {
     this.client.writer.ping(Buffer.from("draining"), false);
   }
 
-  /** Ends what is in hand: an answer without a length between two frames cleanly, all else by a reset. */
-  endStream(): void {
+  /** The proxy is about to end: `tick` does what is needed. */
+  hurry(): void {}
+
+  /** Ends what is in hand, cleanly where that can be; false while it should be tried again, a frame being on its way. */
+  endStream(): boolean {
     this.leave();
+    let done = true;
     for (const stream of this.streams.open.values()) {
-      const whole = this.#target.isBetweenFrames(stream) && stream.toClient.queued === 0;
-      if (stream.status > 0 && stream.answerLeft < 0 && whole) stream.toClient.push(Buffer.alloc(0), true);
-      if (stream.phase !== "closed") this.breakOff(stream, "CANCEL");
+      if (!endStreamCleanly(this, stream, this.#target.isBetweenFrames(stream))) done = false;
     }
+    return done;
+  }
+
+  openStream(now: number): OpenStream[] {
+    return [...this.streams.open.values()].map((stream) => openStreamOf(stream, this.admitted, now));
   }
 
   // What is told of it.
 
+  announce(stream: Stream): void {
+    announceRequest(stream.request, stream.outcome, this.#reporters);
+  }
+
   #report(stream: Stream, outcome: Outcome): void {
-    const { metrics, log, clock } = this.collaborators;
-    reportRequest(stream.request, outcome, { metrics, log, clock, admitted: this.admitted });
+    reportRequest(stream.request, outcome, this.#reporters);
   }
 
   reportUnread(error: Http2Error): void {
-    const { metrics, log, clock } = this.collaborators;
     const refusal = new Refusal(400, `The request is refused: ${error.message}`);
-    const outcome = { status: refusal.http, refusal, bytesIn: 0, bytesOut: 0 };
-    reportRequest(unreadRequest(this.now()), outcome, { metrics, log, clock, admitted: this.admitted });
+    reportRequest(unreadRequest(this.now()), { status: 400, refusal, bytesIn: 0, bytesOut: 0 }, this.#reporters);
   }
-}
-
-function pause(socket: { isPaused(): boolean; pause(): unknown; resume(): unknown }, paused: boolean): void {
-  if (paused === socket.isPaused()) return;
-  if (paused) socket.pause();
-  else socket.resume();
 }

@@ -1,6 +1,6 @@
 import type { ResolvedConnector } from "@kube-connector/core";
 import type { RequestHead } from "../http1/head.ts";
-import type { RequestInHand } from "../http1/request.ts";
+import type { Outcome, RequestInHand } from "../http1/request.ts";
 import type { UpstreamTarget } from "../target.ts";
 import { Flow, type Lane } from "./flow.ts";
 
@@ -42,6 +42,8 @@ export class Stream {
   /** Bytes that Content-Length still promises; -1: it promised nothing. */
   requestLeft = -1;
   answerLeft = -1;
+  /** Milliseconds from the request's head until its head was written upstream. */
+  added: number | undefined;
   retried = false;
   /** The target has answered and wants nothing more of the request. */
   uploadUnwanted = false;
@@ -64,6 +66,11 @@ export class Stream {
     // Until the target has the stream, the client may send what it began with.
     this.toTarget = new Flow(options.toTarget, { window: options.granted, granted: options.granted }, this);
     this.toClient = new Flow(options.toClient, { window: options.clientWindow, granted: 0 }, this);
+  }
+
+  /** What is told of it so far. */
+  get outcome(): Outcome {
+    return { status: this.status, bytesIn: this.toTarget.bytes, bytesOut: this.toClient.bytes };
   }
 
   flowEnded(): void {

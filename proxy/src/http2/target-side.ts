@@ -159,7 +159,8 @@ export class TargetSide implements PeerListener, UpstreamUser {
     toClient.granted = this.#granted;
     toTarget.open(id, ended);
     this.#relay.topUp(stream);
-    this.#relay.collaborators.metrics.latencyAdded((this.#relay.now() - stream.request.started) / 1000);
+    stream.added = this.#relay.now() - stream.request.started;
+    this.#relay.collaborators.metrics.latencyAdded(stream.added / 1000);
     if (this.#nextId > idLimit) this.#relay.leave();
   }
 
@@ -333,7 +334,7 @@ export class TargetSide implements PeerListener, UpstreamUser {
       this.#wantNoMore(stream);
       return;
     }
-    this.#relay.breakOff(stream, errorToPassOn(code));
+    this.#relay.breakOff(stream, errorToPassOn(code), "AnswerBrokenOff");
   }
 
   /** It has answered and takes no more of the request; what waits of the answer still goes out. */

@@ -1,5 +1,5 @@
 import { type Clock, errnoOf, Fault, type Log } from "@kube-connector/core";
-import { type LocalAccess, noMetrics, type RunningProxy, startProxy } from "@kube-connector/proxy";
+import { type Audit, type LocalAccess, noMetrics, type RunningProxy, startProxy } from "@kube-connector/proxy";
 import type { GivenSource } from "./source.ts";
 
 export type Doors = RunningProxy;
@@ -7,6 +7,7 @@ export type Doors = RunningProxy;
 export interface DoorsOptions {
   source: GivenSource;
   access: LocalAccess;
+  audit: Audit;
   /** 0: a free one. */
   forwardPort: number;
   reversePort: number;
@@ -16,7 +17,7 @@ export interface DoorsOptions {
 
 /** The proxy on loopback, with local tokens. It ends streams at once when it is stopped: a person is waiting. */
 export async function startDoors(options: DoorsOptions): Promise<Doors> {
-  const { source, access, forwardPort, reversePort, clock, log } = options;
+  const { source, access, audit, forwardPort, reversePort, clock, log } = options;
   try {
     return await startProxy({
       forward: { host: "127.0.0.1", port: forwardPort },
@@ -25,6 +26,7 @@ export async function startDoors(options: DoorsOptions): Promise<Doors> {
       authenticator: access.authenticator,
       authorizer: access.authorizer,
       metrics: noMetrics,
+      audit,
       clock,
       log,
       timeouts: { drainWait: 0, drainGrace: 0, linger: 200 },
