@@ -19,6 +19,7 @@ interface Settings {
   audit: "off" | "stdout" | { file: string };
   drainDelay: number;
   drainGrace: number;
+  http2: boolean;
   logLevel: LogLevel;
 }
 
@@ -99,6 +100,11 @@ export const options: Options<Settings> = {
     meaning: "After that, how long open streams may go on, as a duration.",
     default: "30s",
     parse: value.duration,
+  },
+  http2: {
+    meaning: "Whether HTTP/2 is offered to clients of targets that speak it.",
+    default: "true",
+    parse: value.flag,
   },
   logLevel: {
     meaning: `How much is logged: ${logLevels.join(", ")}.`,

@@ -32,6 +32,8 @@ export interface DialOptions {
   allowLoopback: boolean;
   /** Aborted when nobody wants the connection any more. */
   signal: AbortSignal;
+  /** What is offered by ALPN; http/1.1 unless told. */
+  protocols?: readonly string[];
 }
 
 /** Addresses of one name that are tried. */
@@ -116,7 +118,7 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
       secureContext: plan.context,
       rejectUnauthorized: !plan.insecureSkipVerify,
       checkServerIdentity: (_host, certificate) => tls.checkServerIdentity(plan.verifiedName, certificate),
-      ALPNProtocols: ["http/1.1"],
+      ALPNProtocols: [...(options.protocols ?? ["http/1.1"])],
       allowHalfOpen: true,
     };
     const socket = tls.connect(how);

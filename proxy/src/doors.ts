@@ -21,6 +21,16 @@ export interface DoorsOptions {
   handshakeTimeout: number;
   onForward: OnSecure;
   onReverse: OnSecure;
+  /** Undefined: HTTP/2 is not spoken at all. */
+  http2?: Http2Knowledge | undefined;
+}
+
+/** HTTP/2 is offered to clients of those targets alone that take it. */
+export interface Http2Knowledge {
+  /** Whether the target does, as far as is known; never throws. */
+  isSpoken(connector: ResolvedConnector): boolean;
+  /** Finds out; undefined when it is known. Never rejects. */
+  ask(connector: ResolvedConnector): Promise<void> | undefined;
 }
 
 interface Leaf {
@@ -31,18 +41,23 @@ interface Leaf {
   server: tls.Server;
 }
 
-/** Only HTTP/1.1 is spoken. */
-const protocols = ["http/1.1"];
+/** What a client may choose of, where HTTP/2 is not spoken. */
+const onlyHttp1 = ["http/1.1"];
 
 export function createDoors(options: DoorsOptions): Doors {
-  const { log } = options;
+  const { log, http2 } = options;
   let leaves = new Map<string, Leaf>();
   let byName = new Map<string, Leaf>();
 
   /** What both kinds of server have; the callback may never throw, since that would end the process. */
-  const serverOptions = (mayServe: (name: string) => tls.SecureContext | undefined): tls.TlsOptions => ({
+  const serverOptions = (
+    mayServe: (name: string) => tls.SecureContext | undefined,
+    connectorFor: (name: string) => ResolvedConnector | undefined,
+  ): tls.TlsOptions => ({
     minVersion: "TLSv1.2",
-    ALPNProtocols: protocols,
+    ...(http2 === undefined
+      ? { ALPNProtocols: onlyHttp1 }
+      : { ALPNCallback: (asked) => chooseProtocol(asked, http2, connectorFor) }),
     handshakeTimeout: options.handshakeTimeout,
     SNICallback: (name, callback) => {
       try {
@@ -67,7 +82,10 @@ export function createDoors(options: DoorsOptions): Doors {
     const context = tls.createSecureContext({ cert, key: secret.reveal(), minVersion: "TLSv1.2" });
     const host = connector.target.host;
     const server = tls.createServer({
-      ...serverOptions((name) => (name === host ? context : undefined)),
+      ...serverOptions(
+        (name) => (name === host ? context : undefined),
+        () => leaves.get(connector.uid)?.connector,
+      ),
       cert,
       key: secret.reveal(),
     });
@@ -78,12 +96,17 @@ export function createDoors(options: DoorsOptions): Doors {
     return { connector, key, context, server };
   }
 
+  /** The only connector there is. */
+  let only: Leaf | undefined;
   let reverseServer = createReverse(undefined);
 
   /** `only` serves clients that send no SNI. */
   function createReverse(only: Leaf | undefined): tls.Server {
     const server = tls.createServer({
-      ...serverOptions((name) => byName.get(name)?.context),
+      ...serverOptions(
+        (name) => byName.get(name)?.context,
+        (name) => (name === "" ? only : byName.get(name))?.connector,
+      ),
       ...(only === undefined ? {} : { cert: only.connector.leaf.certificate, key: only.connector.leaf.key.reveal() }),
     });
     return watch(server, "reverse").on("secureConnection", (socket) => {
@@ -117,11 +140,19 @@ export function createDoors(options: DoorsOptions): Doors {
   return {
     forward(socket, connector) {
       const leaf = leaves.get(connector.uid);
-      if (leaf === undefined) socket.destroy();
-      else leaf.server.emit("connection", socket);
+      const open = () => {
+        if (leaf === undefined || socket.destroyed) socket.destroy();
+        else leaf.server.emit("connection", socket);
+      };
+      const asked = leaf === undefined ? undefined : http2?.ask(connector);
+      if (asked === undefined) open();
+      else void asked.then(open);
     },
     reverse(socket) {
-      reverseServer.emit("connection", socket);
+      // Of several connectors nobody knows yet which is meant; the first client of each gets HTTP/1.1.
+      const asked = only === undefined ? undefined : http2?.ask(only.connector);
+      if (asked === undefined) reverseServer.emit("connection", socket);
+      else void asked.then(() => reverseServer.emit("connection", socket));
     },
     refresh(connectors) {
       const found = connectors.map(leafFor).filter((leaf) => leaf !== undefined);
@@ -129,7 +160,28 @@ export function createDoors(options: DoorsOptions): Doors {
       byName = new Map(
         found.flatMap((leaf) => leaf.connector.serviceNames.map((name) => [name.toLowerCase(), leaf] as const)),
       );
-      reverseServer = createReverse(found.length === 1 ? found[0] : undefined);
+      only = found.length === 1 ? found[0] : undefined;
+      reverseServer = createReverse(only);
     },
   };
+}
+
+/** The protocol for a client of that connector. It may not throw: that would end the process. */
+function chooseProtocol(
+  asked: { servername: unknown; protocols: string[] },
+  http2: Http2Knowledge,
+  connectorFor: (name: string) => ResolvedConnector | undefined,
+): string | undefined {
+  const { protocols } = asked;
+  try {
+    const name = typeof asked.servername === "string" ? asked.servername.toLowerCase() : "";
+    const connector = protocols.includes("h2") ? connectorFor(name) : undefined;
+    if (connector !== undefined) {
+      if (http2.isSpoken(connector)) return "h2";
+      void http2.ask(connector);
+    }
+  } catch {
+    // HTTP/1.1 always works.
+  }
+  return protocols.includes("http/1.1") ? "http/1.1" : undefined;
 }

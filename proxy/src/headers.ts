@@ -29,7 +29,7 @@ export function isDroppedFromRequest(lower: string): boolean {
   return droppedFromRequests.has(lower) || droppedRequestPrefixes.some((prefix) => lower.startsWith(prefix));
 }
 
-function isDroppedFromResponse(lower: string): boolean {
+export function isDroppedFromResponse(lower: string): boolean {
   return droppedFromResponses.has(lower) || lower.startsWith("proxy-");
 }
 
@@ -90,7 +90,7 @@ export function upstreamHeaderLines(head: RequestHead, injected: Injected): stri
   return lines;
 }
 
-function refuseImpersonation(head: RequestHead): void {
+export function refuseImpersonation(head: RequestHead): void {
   const named =
     head.headers.find(({ lower }) => isImpersonation(lower))?.name ?? [...head.connection].find(isImpersonation);
   if (named !== undefined) {
@@ -104,7 +104,7 @@ function refuseImpersonation(head: RequestHead): void {
 }
 
 /** The subprotocols without a bearer token; undefined when none is left. */
-function withoutBearer(value: string): string | undefined {
+export function withoutBearer(value: string): string | undefined {
   if (!value.toLowerCase().includes(bearerProtocol)) return value;
   const kept = value
     .split(",")

@@ -90,6 +90,7 @@ export async function startProxyProcess(options: ProxyProcessOptions): Promise<R
       clock,
       log,
       timeouts: { drainWait: config.drainDelay, drainGrace: config.drainGrace, ...options.timeouts },
+      http2: config.http2,
       limits: { connections: config.connections, connectionsPerAddress: config.connectionsPerAddress },
       ...(options.allowLoopbackTargets === undefined ? {} : { allowLoopbackTargets: options.allowLoopbackTargets }),
     });

@@ -1,19 +1,21 @@
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { type Clock, Fault, type Log, type Running, sleep } from "@kube-connector/core";
+import { type Clock, Fault, type Log, type ResolvedConnector, type Running, sleep } from "@kube-connector/core";
 import { type Audit, noAudit } from "./audit/audit.ts";
 import type { Authenticator } from "./authenticate.ts";
 import type { Authorizer } from "./authorize.ts";
 import type { ConnectorChange, ConnectorSource } from "./connectors/source.ts";
-import { createDoors, type Doors } from "./doors.ts";
+import { createDoors, type Doors, type Http2Knowledge } from "./doors.ts";
 import type { Collaborators } from "./gate.ts";
 import { ClientConnection } from "./http1/relay.ts";
+import { Http2Connection } from "./http2/relay.ts";
 import { createCallerLimiter } from "./limits/callers.ts";
 import type { Door, ProxyMetrics } from "./metrics.ts";
 import { defaultLimits, defaultTimeouts, type Limits, type Timeouts } from "./timeouts.ts";
+import { reducesAnswers } from "./policy.ts";
 import { Tunnel } from "./tunnel.ts";
 import type { OpenStream } from "./open-streams.ts";
-import { createUpstreams } from "./upstream.ts";
+import { createUpstreams, type Upstreams } from "./upstream.ts";
 
 export interface ProxyOptions {
   /** Where CONNECT is taken; port 0 takes a free one. Undefined: no forward door. */
@@ -32,6 +34,8 @@ export interface ProxyOptions {
   audit?: Audit | undefined;
   /** Standalone only: a target may be on this machine. */
   allowLoopbackTargets?: boolean;
+  /** Whether HTTP/2 is offered to clients of targets that speak it. */
+  http2?: boolean;
 }
 
 export interface RunningProxy extends Running {
@@ -68,7 +72,7 @@ class ProxyProcess implements RunningProxy {
   readonly #sockets = new Set<Socket>();
   readonly #perAddress = new Map<string, number>();
   readonly #tunnels = new Set<Tunnel>();
-  readonly #connections = new Set<ClientConnection>();
+  readonly #connections = new Set<ClientConnection | Http2Connection>();
   readonly #unsubscribe: () => void;
   /**
    * leaving: readiness says no, all else is as before. draining: each answer is the last one of its connection, so that
@@ -112,6 +116,7 @@ class ProxyProcess implements RunningProxy {
       handshakeTimeout: timeouts.tls,
       onForward: (socket, connector) => this.#serve(socket, "forward", connector),
       onReverse: (socket, connector) => this.#serve(socket, "reverse", connector),
+      http2: options.http2 === true ? http2Of(upstreams) : undefined,
     });
     this.done = new Promise((resolve) => {
       this.#resolveDone = resolve;
@@ -145,7 +150,7 @@ class ProxyProcess implements RunningProxy {
   openStreams(): OpenStream[] {
     const now = this.#with.clock.monotonic();
     const tunnels = [...this.#tunnels].flatMap((tunnel) => tunnel.openStream(now) ?? []);
-    return [...tunnels, ...[...this.#connections].map((connection) => connection.openStream(now))];
+    return [...tunnels, ...[...this.#connections].flatMap((connection) => connection.openStream(now))];
   }
 
   async #listen(door: Door, at: { host: string; port: number }, accept: (socket: Socket) => void): Promise<number> {
@@ -198,7 +203,11 @@ class ProxyProcess implements RunningProxy {
 
   #serve(socket: TLSSocket, door: Door, connector: { key: string; uid: string }): void {
     const admitted = { door, ...connector, remote: socket.remoteAddress ?? "" };
-    const connection = new ClientConnection(socket, admitted, this.#with, (closed) => this.#connections.delete(closed));
+    const closed = (one: ClientConnection | Http2Connection) => this.#connections.delete(one);
+    const connection =
+      socket.alpnProtocol === "h2"
+        ? new Http2Connection(socket, admitted, this.#with, closed)
+        : new ClientConnection(socket, admitted, this.#with, closed);
     // A connector that went away during the handshake.
     if (connection.currentConnector() === undefined) connection.cut();
     else this.#connections.add(connection);
@@ -209,9 +218,12 @@ class ProxyProcess implements RunningProxy {
     this.#with.upstreams.connectorChanged(change);
     this.#doors.refresh(this.#with.connectors.all());
     const { before, after } = change;
-    if (before === undefined || before.uid === after?.uid) return;
-    for (const connection of this.#connections)
-      if (connection.admitted.uid === before.uid) connection.cut("ConnectorGone");
+    if (before === undefined) return;
+    for (const connection of this.#connections) {
+      if (connection.admitted.uid !== before.uid) continue;
+      if (before.uid !== after?.uid) connection.cut("ConnectorGone");
+      else if (connection instanceof Http2Connection) connection.connectorChanged();
+    }
   }
 
   #tick(): void {
@@ -289,6 +301,22 @@ class ProxyProcess implements RunningProxy {
     await this.#empty(this.#with.timeouts.linger);
     this.#resolveDone();
   }
+}
+
+/** What the pools of targets know about HTTP/2. A connector whose pool cannot be made is told so by its first request. */
+function http2Of(upstreams: Upstreams): Http2Knowledge {
+  const poolOf = (connector: ResolvedConnector) => {
+    try {
+      return upstreams.poolFor(connector);
+    } catch {
+      return undefined;
+    }
+  };
+  return {
+    // Answers are reduced by the HTTP/1.1 relay alone.
+    isSpoken: (connector) => !reducesAnswers(connector.policy) && poolOf(connector)?.speaksHttp2 === true,
+    ask: (connector) => poolOf(connector)?.askHttp2(),
+  };
 }
 
 /** The clock's timers keep no process alive, so that it would be gone before the drain has ended. */

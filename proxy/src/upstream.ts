@@ -1,10 +1,14 @@
 import { createHash } from "node:crypto";
 import type { TLSSocket } from "node:tls";
-import type { Clock, ResolvedConnector } from "@kube-connector/core";
+import { type Clock, type ResolvedConnector, sleep } from "@kube-connector/core";
 import { Refusal } from "./answers.ts";
 import type { ConnectorChange } from "./connectors/source.ts";
 import { type DialPlan, dial, planDial } from "./dial.ts";
 import type { ProxyMetrics } from "./metrics.ts";
+
+/** Milliseconds that clients wait to be told whether a target takes HTTP/2, and that the answer counts. */
+const askTime = 2_000;
+const askAgain = { yes: Number.POSITIVE_INFINITY, no: 600_000, failed: 5_000 };
 
 /** Whoever has leased an upstream connection hears from it. */
 export interface UpstreamUser {
@@ -105,6 +109,9 @@ export class Pool {
   readonly #open = new Set<UpstreamConnection>();
   readonly #plan: DialPlan;
   #retired = false;
+  /** Whether the target takes HTTP/2, as it last said, and until when that counts. */
+  #http2 = { yes: false, until: Number.NEGATIVE_INFINITY };
+  #asking: Promise<void> | undefined;
 
   constructor(plan: DialPlan, options: UpstreamsOptions) {
     this.#plan = plan;
@@ -123,8 +130,52 @@ export class Pool {
     return undefined;
   }
 
+  /** Whether the target takes HTTP/2, as far as is known. */
+  get speaksHttp2(): boolean {
+    return this.#http2.yes;
+  }
+
+  /** Finds out whether the target takes HTTP/2; undefined when that is known. Never rejects, and ends within 2 s. */
+  askHttp2(): Promise<void> | undefined {
+    const { clock } = this.#options;
+    if (this.#asking !== undefined) return this.#asking;
+    if (clock.monotonic() < this.#http2.until) return undefined;
+    this.#asking = Promise.race([this.#ask(), sleep(clock, askTime)]).finally(() => {
+      this.#asking = undefined;
+    });
+    return this.#asking;
+  }
+
+  /** A connection that turns out to speak HTTP/1.1 waits for its first request, so that asking costs nothing. */
+  async #ask(): Promise<void> {
+    this.#learned(this.#http2.yes, askAgain.failed);
+    try {
+      const nobody = { upstreamData() {}, upstreamEnded() {}, upstreamClosed() {}, upstreamDrained() {} };
+      const connection = await this.dial(nobody, new AbortController().signal, ["h2", "http/1.1"]);
+      const yes = connection.socket.alpnProtocol === "h2";
+      this.#learned(yes, yes ? askAgain.yes : askAgain.no);
+      if (yes) connection.destroy();
+      else connection.giveBack();
+    } catch {
+      // Whoever asks for something hears of it.
+    }
+  }
+
+  #learned(yes: boolean, counts: number): void {
+    this.#http2 = { yes, until: this.#options.clock.monotonic() + counts };
+  }
+
+  /** A new connection that speaks HTTP/2. Refusal: 502, 503, 504. */
+  async dialHttp2(user: UpstreamUser, signal: AbortSignal): Promise<UpstreamConnection> {
+    const connection = await this.dial(user, signal, ["h2", "http/1.1"]);
+    if (connection.socket.alpnProtocol === "h2") return connection;
+    this.#learned(false, askAgain.no);
+    connection.destroy();
+    throw new Refusal(503, `The target cluster at ${this.#plan.authority} does not speak HTTP/2 any more; try again`);
+  }
+
   /** A new connection. Refusal: 502, 504. */
-  async dial(user: UpstreamUser, signal: AbortSignal): Promise<UpstreamConnection> {
+  async dial(user: UpstreamUser, signal: AbortSignal, protocols?: readonly string[]): Promise<UpstreamConnection> {
     const { clock, timeouts, metrics, allowLoopbackTargets } = this.#options;
     try {
       const socket = await dial(this.#plan, {
@@ -133,6 +184,7 @@ export class Pool {
         tlsTimeout: timeouts.tls,
         allowLoopback: allowLoopbackTargets,
         signal,
+        ...(protocols === undefined ? {} : { protocols }),
       });
       metrics.upstreamDialled("ok");
       return new UpstreamConnection(socket, this, user);

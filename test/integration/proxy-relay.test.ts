@@ -2,6 +2,7 @@ import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { parseAddress, renderKubeconfig, Secret, silentLog, systemClock, tunnelUrl } from "@kube-connector/core";
 import { createLocalAccess, noMetrics, type RunningProxy, startProxy } from "@kube-connector/proxy";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -10,12 +11,14 @@ import { type ControlPlane, ensureServiceAccount, requestToken, startControlPlan
 import { TestSource } from "../kit/test-proxy.ts";
 
 // Unmodified kubectl works through both doors of the proxy against a real kube-apiserver, as the user of the stored token,
-// with nothing of that token in its kubeconfig.
+// with nothing of that token in its kubeconfig, over HTTP/2 and over HTTP/1.1. curl says which of them it was.
 
 const identity = { namespace: "team-a", name: "prod" };
 let plane: ControlPlane;
-let proxy: RunningProxy;
+const proxies: RunningProxy[] = [];
 let folder: string;
+/** By door and version: where curl goes. */
+const curls = new Map<string, string[]>();
 const source = new TestSource();
 let stored: Secret;
 
@@ -45,32 +48,44 @@ beforeAll(async () => {
     leaf: { certificate: leaf.certificate, key: new Secret(leaf.key) },
   });
   const access = createLocalAccess();
-  proxy = await startProxy({
-    forward: { host: "127.0.0.1", port: 0 },
-    reverse: { host: "127.0.0.1", port: 0 },
-    connectors: source,
-    authenticator: access.authenticator,
-    authorizer: access.authorizer,
-    metrics: noMetrics,
-    clock: systemClock,
-    log: silentLog,
-    timeouts: { drainWait: 0, drainGrace: 0 },
-    allowLoopbackTargets: true,
-  });
   folder = await mkdtemp(join(tmpdir(), "proxy-relay-"));
-  const token = access.requestToken(identity);
   const ca = connectorCa.certificate;
-  const proxyUrl = tunnelUrl(`http://127.0.0.1:${proxy.forwardPort}`, identity, access.tunnelToken(identity));
-  const direct = `https://localhost:${proxy.reversePort}`;
-  await writeFile(join(folder, "forward"), renderKubeconfig({ server: plane.url, proxyUrl, ca, token }).reveal());
-  await writeFile(join(folder, "reverse"), renderKubeconfig({ server: direct, ca, token }).reveal());
+  const token = access.requestToken(identity);
+  await writeFile(join(folder, "ca"), ca);
+  await writeFile(join(folder, "header"), `Authorization: Bearer ${token.reveal()}\n`);
+  for (const http2 of [true, false]) {
+    const proxy = await startProxy({
+      forward: { host: "127.0.0.1", port: 0 },
+      reverse: { host: "127.0.0.1", port: 0 },
+      connectors: source,
+      authenticator: access.authenticator,
+      authorizer: access.authorizer,
+      metrics: noMetrics,
+      clock: systemClock,
+      log: silentLog,
+      timeouts: { drainWait: 0, drainGrace: 0 },
+      allowLoopbackTargets: true,
+      http2,
+    });
+    proxies.push(proxy);
+    const proxyUrl = tunnelUrl(`http://127.0.0.1:${proxy.forwardPort}`, identity, access.tunnelToken(identity));
+    const direct = `https://localhost:${proxy.reversePort}`;
+    const version = http2 ? "2" : "1.1";
+    const write = (door: string, text: Secret) => writeFile(join(folder, `${door}-${version}`), text.reveal());
+    await write("forward", renderKubeconfig({ server: plane.url, proxyUrl, ca, token }));
+    await write("reverse", renderKubeconfig({ server: direct, ca, token }));
+    curls.set(`forward-${version}`, ["--proxy", proxyUrl.reveal(), plane.url]);
+    curls.set(`reverse-${version}`, [direct]);
+  }
 });
 
 afterAll(async () => {
-  await proxy?.stop();
+  for (const proxy of proxies) await proxy.stop();
   await plane?.stop();
   if (folder !== undefined) await rm(folder, { recursive: true });
 });
+
+const run = promisify(execFile);
 
 interface Said {
   status: number;
@@ -91,7 +106,15 @@ function kubectl(door: string, args: readonly string[], input = ""): Promise<Sai
 const configMap = (name: string, data: Record<string, string>) =>
   JSON.stringify({ apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace: "team-a" }, data });
 
-describe.each(["forward", "reverse"])("through the %s door", (door) => {
+describe.each(["forward-2", "reverse-2", "forward-1.1", "reverse-1.1"])("through the door and with HTTP %s", (door) => {
+  test("that is the version that clients choose", async () => {
+    const [url = "", ...proxy] = (curls.get(door) ?? []).toReversed();
+    const files = ["--cacert", join(folder, "ca"), "-H", `@${join(folder, "header")}`];
+    const show = ["-sS", "-o", join(folder, "body"), "-w", "%{http_version} %{http_code}"];
+    const { stdout } = await run("curl", [...show, ...files, ...proxy.toReversed(), `${url}/api/v1/namespaces`]);
+    expect(stdout).toBe(`${door.split("-")[1]} 200`);
+  });
+
   test("whoami answers with the stored token's user", async () => {
     const said = await kubectl(door, ["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]);
     expect(said).toEqual({ status: 0, out: "system:serviceaccount:team-a:remote", err: "" });

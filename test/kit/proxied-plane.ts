@@ -97,6 +97,7 @@ export async function startProxiedPlane(options: ProxiedPlaneOptions = {}): Prom
       audit: options.audit ?? "off",
       drainDelay: 0,
       drainGrace: 0,
+      http2: true,
       logLevel: "info",
     },
     api: openApiServer({ url: plane.url, ca: plane.ca, token: () => Promise.resolve(own) }),

@@ -112,6 +112,7 @@ export interface TestProxyOptions {
   connector?: (connector: ResolvedConnector) => ResolvedConnector;
   targetPort?: number;
   allowLoopbackTargets?: boolean;
+  http2?: boolean;
 }
 
 /** Fills in what a test leaves out, and undoes it with `await using`. */
@@ -137,6 +138,7 @@ export async function startTestProxy(options: TestProxyOptions = {}) {
     timeouts: { drainWait: 0, drainGrace: 100, linger: 200, tick: 20, ...options.timeouts },
     limits: options.limits ?? {},
     allowLoopbackTargets: options.allowLoopbackTargets ?? true,
+    http2: options.http2 ?? false,
   });
   const ca = connectorCa.certificate;
   const clients: RawClient[] = [];

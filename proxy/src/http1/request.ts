@@ -127,13 +127,21 @@ export function goneOutcome(so: Outcome = { status: 0, bytesIn: 0, bytesOut: 0 }
 }
 
 /** What is told of a request, and to whom. */
-export type Reporters = Pick<Collaborators, "metrics" | "log" | "clock" | "audit"> & { admitted: Admitted };
+export type Reporters = Pick<Collaborators, "metrics" | "log" | "clock" | "audit"> & {
+  admitted: Admitted;
+  /** http/1.1 unless told. */
+  protocol?: "h2";
+};
 
 /** How long a request lasts until the audit log gets a line of its start; a watch or an upgrade gets it at once. */
 const longRequest = 10_000;
 
 /** The target's answer has begun. */
-export function requestAnswered(request: RequestInHand, head: ResponseHead, added: number | undefined): void {
+export function requestAnswered(
+  request: RequestInHand,
+  head: Pick<ResponseHead, "headers">,
+  added: number | undefined,
+): void {
   request.added = added;
   request.targetAuditId = targetAuditIdOf(head.headers, request.connector?.token);
 }
@@ -190,7 +198,7 @@ function recordOf(request: RequestInHand, so: Outcome, stage: AuditRecord["stage
     bytesOut: so.bytesOut,
     milliseconds: clock.monotonic() - request.started,
     addedMilliseconds: request.added,
-    protocol: "http/1.1",
+    protocol: by.protocol ?? "http/1.1",
     upgrade: request.upgrade,
     policy: policyMark(request.judged),
     targetAuditId: request.targetAuditId,
