@@ -131,10 +131,15 @@ export class Exchange implements UpstreamUser {
       token: connector.token.reveal(),
       upgrade,
     });
-    upstream.socket.cork();
-    upstream.socket.write(`${head.method} ${target.path}${target.query} HTTP/1.1\r\n${lines}\r\n`, "latin1");
-    if (!this.requestBody.done) this.#client.exchangeTakesBody();
-    upstream.socket.uncork();
+    const text = `${head.method} ${target.path}${target.query} HTTP/1.1\r\n${lines}\r\n`;
+    if (this.requestBody.done) upstream.socket.write(text, "latin1");
+    else {
+      // What of the body is there already goes out with the head.
+      upstream.socket.cork();
+      upstream.socket.write(text, "latin1");
+      this.#client.exchangeTakesBody();
+      upstream.socket.uncork();
+    }
     this.added = this.#with.clock.monotonic() - started;
     this.#with.metrics.latencyAdded(this.added / 1000);
   }

@@ -9,7 +9,7 @@ import type { Admission } from "../limits/callers.ts";
 import type { Door } from "../metrics.ts";
 import type { RequestInfo } from "../request-info.ts";
 import { wantedUpgrade } from "../upgrade.ts";
-import { parseRequestHead, type RequestHead, type ResponseHead } from "./head.ts";
+import { type LastLines, parseRequestHead, type RequestHead, type ResponseHead } from "./head.ts";
 import type { Inbox } from "./inbox.ts";
 import { type Judged, policyMark } from "./judged.ts";
 
