@@ -1,4 +1,5 @@
 import { lookup } from "node:dns/promises";
+import type { OnReadOpts } from "node:net";
 import tls from "node:tls";
 import {
   type Clock,
@@ -32,6 +33,8 @@ export interface DialOptions {
   allowLoopback: boolean;
   /** Aborted when nobody wants the connection any more. */
   signal: AbortSignal;
+  /** Gets what the target sends, from the first byte on, in place of "data" events. */
+  onBytes?: (bytes: Buffer) => void;
 }
 
 /** Addresses of one name that are tried. */
@@ -109,7 +112,7 @@ export class TlsRefusal extends Refusal {}
 function connectTo(address: string, plan: DialPlan, options: DialOptions): Promise<tls.TLSSocket> {
   return new Promise((resolve, reject) => {
     // No `session` is ever given: a session of another connector would skip the verification.
-    const how: tls.ConnectionOptions & { allowHalfOpen: boolean } = {
+    const how: tls.ConnectionOptions & { allowHalfOpen: boolean; onread?: OnReadOpts } = {
       host: address,
       port: plan.port,
       ...(plan.sni === undefined ? {} : { servername: plan.sni }),
@@ -118,6 +121,7 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
       checkServerIdentity: (_host, certificate) => tls.checkServerIdentity(plan.verifiedName, certificate),
       ALPNProtocols: ["http/1.1"],
       allowHalfOpen: true,
+      ...(options.onBytes === undefined ? {} : { onread: readInto(options.onBytes) }),
     };
     const socket = tls.connect(how);
     let connected = false;
@@ -154,6 +158,24 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
       }),
     );
   });
+}
+
+/** Most bytes of a TLS record. */
+const readBuffer = Buffer.allocUnsafeSlow(16_384);
+
+/**
+ * Node's way round its stream machinery for a socket that is only ever read by one listener: no object and no allocation
+ * per read. All connections read into one buffer, so what came is copied before anybody sees it: nothing else may ever
+ * get hold of that buffer.
+ */
+function readInto(onBytes: (bytes: Buffer) => void): OnReadOpts {
+  return {
+    buffer: readBuffer,
+    callback: (count) => {
+      onBytes(Buffer.from(readBuffer.subarray(0, count)));
+      return true;
+    },
+  };
 }
 
 function timedOut(): Fault {

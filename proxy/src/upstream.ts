@@ -31,10 +31,6 @@ export class UpstreamConnection {
     this.#state = { name: "leased", user };
     // What went wrong shows as "close", which always follows.
     socket.on("error", () => undefined);
-    socket.on("data", (bytes: Buffer) => {
-      if (this.#state.name === "leased") this.#state.user.upstreamData(bytes);
-      else this.destroy(); // bytes that nobody asked for: never the answer to the next request
-    });
     socket.on("end", () => {
       if (this.#state.name === "leased") this.#state.user.upstreamEnded();
       else this.destroy();
@@ -53,6 +49,11 @@ export class UpstreamConnection {
   /** Whether both directions are open, as far as we have heard. */
   get isUsable(): boolean {
     return !this.socket.destroyed && this.socket.writable && this.socket.readable;
+  }
+
+  received(bytes: Buffer): void {
+    if (this.#state.name === "leased") this.#state.user.upstreamData(bytes);
+    else this.destroy(); // bytes that nobody asked for: never the answer to the next request
   }
 
   lease(user: UpstreamUser): void {
@@ -126,6 +127,8 @@ export class Pool {
   /** A new connection. Refusal: 502, 504. */
   async dial(user: UpstreamUser, signal: AbortSignal): Promise<UpstreamConnection> {
     const { clock, timeouts, metrics, allowLoopbackTargets } = this.#options;
+    let connection: UpstreamConnection | undefined;
+    let spokeFirst = false;
     try {
       const socket = await dial(this.#plan, {
         clock,
@@ -133,9 +136,18 @@ export class Pool {
         tlsTimeout: timeouts.tls,
         allowLoopback: allowLoopbackTargets,
         signal,
+        onBytes: (bytes) => {
+          if (connection === undefined) spokeFirst = true;
+          else connection.received(bytes);
+        },
       });
+      if (spokeFirst) {
+        socket.destroy();
+        throw new Refusal(502, `The target cluster at ${this.#plan.authority} answers before it is asked`);
+      }
       metrics.upstreamDialled("ok");
-      return new UpstreamConnection(socket, this, user);
+      connection = new UpstreamConnection(socket, this, user);
+      return connection;
     } catch (error) {
       if (!signal.aborted) metrics.upstreamDialled("failed");
       throw error;
