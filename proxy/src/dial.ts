@@ -172,7 +172,9 @@ function readInto(onBytes: (bytes: Buffer) => void): OnReadOpts {
   return {
     buffer: readBuffer,
     callback: (count) => {
-      onBytes(Buffer.from(readBuffer.subarray(0, count)));
+      const bytes = Buffer.allocUnsafe(count);
+      readBuffer.copy(bytes, 0, 0, count);
+      onBytes(bytes);
       return true;
     },
   };

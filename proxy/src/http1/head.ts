@@ -91,7 +91,8 @@ export function parseRequestHead(text: string, last?: LastLines): RequestHead {
     throw new Refusal(417, "Expect should be 100-continue or left out");
   }
   const body = fields.chunked ? "chunked" : fields.length > 0 ? "length" : "none";
-  return { ...framingOf(fields, body), method, target, host: fields.host };
+  const { headers, length, connection, host } = fields;
+  return { method, target, host, headers, body, length: body === "length" ? length : 0, connection };
 }
 
 /** The head of a CONNECT, as clients send it to the forward door: HTTP/1.0 is fine there (Python until 3.11). */
@@ -101,7 +102,8 @@ export function parseConnectHead(text: string): RequestHead {
   const fields = parseFields(rest);
   if (fields.hosts > 1) throw bad("there should be one Host header");
   if (method === "CONNECT" && (fields.chunked || fields.length > 0)) throw bad("a CONNECT should have no body");
-  return { ...framingOf(fields, "none"), method, target, host: fields.host };
+  const { headers, connection, host } = fields;
+  return { method, target, host, headers, body: "none", length: 0, connection };
 }
 
 /** The head of an answer without its final empty line → its parts. Throws a Refusal that the caller turns into a 502. */
@@ -116,7 +118,9 @@ export function parseResponseHead(text: string, requestMethod: string): Response
   const bodiless = requestMethod === "HEAD" || status < 200 || status === 204 || status === 304;
   const body =
     bodiless || fields.length === 0 ? "none" : fields.chunked ? "chunked" : fields.length > 0 ? "length" : "eof";
-  return { ...framingOf(fields, body), status, phrase: match[3] ?? "", old };
+  const { headers, length, connection } = fields;
+  const phrase = match[3] ?? "";
+  return { status, phrase, old, headers, body, length: body === "length" ? length : 0, connection };
 }
 
 /** `rest` is the header lines with the CRLF between them; undefined when there are none. */
@@ -164,10 +168,15 @@ function parseFields(text: string | undefined): Fields {
     expect: undefined,
   };
   if (text === undefined) return fields;
-  for (const line of text.split("\r\n")) {
-    const header = parseFieldLine(line);
+  for (let start = 0; start <= text.length; ) {
+    // V8 looks for one character quickly, for two slowly. A LF without its CR stays in the line, which may not have it.
+    let lf = text.indexOf("\n", start);
+    while (lf > 0 && text.charCodeAt(lf - 1) !== 0x0d) lf = text.indexOf("\n", lf + 1);
+    const end = lf > 0 ? lf - 1 : text.length;
+    const header = parseFieldLine(text.slice(start, end));
     fields.headers.push(header);
     noteField(fields, header);
+    start = end + 2;
   }
   if (fields.chunked && fields.length >= 0) throw bad("it has both Content-Length and Transfer-Encoding");
   return fields;
@@ -200,15 +209,6 @@ function noteField(fields: Fields, { lower, value }: Header): void {
   }
 }
 
-function framingOf(fields: Fields, body: BodyKind): Framing {
-  return {
-    headers: fields.headers,
-    body,
-    length: body === "length" ? fields.length : 0,
-    connection: fields.connection,
-  };
-}
-
 /** One `name: value` line of a head or a trailer. */
 export function parseFieldLine(line: string): Header {
   const colon = line.indexOf(":");
@@ -227,6 +227,7 @@ function lowerName(name: string, line: string): string {
 
 /** The items of a comma-separated list of tokens (Connection). Empty items are fine (RFC 9110, 5.6.1). */
 function parseList(value: string): string[] {
+  if (token.test(value)) return [value];
   const items = value.split(",").map((item) => trimBlanks(item, 0));
   const filled = items.filter((item) => item !== "");
   if (!filled.every((item) => token.test(item))) throw bad("its Connection header is no list of names");
