@@ -85,15 +85,42 @@ export function createJsonLog(level: LogLevel, fields: LogFields, destination?: 
     formatters: { level: (label) => ({ level: label }) },
     serializers: { error: describeError },
   };
-  return fromPino(destination === undefined ? pino(options) : pino(options, destination));
+  if (destination !== undefined) return fromPino(pino(options, destination), () => undefined);
+  const { write, flush } = gatherLines(pino.destination(1));
+  return fromPino(pino(options, { write }), flush);
 }
 
-function fromPino(logger: pino.Logger): Log {
+/** One write for all lines of a turn of the event loop: with one for each, a busy proxy spends a tenth of its time there. */
+function gatherLines(destination: { write(lines: string): unknown }): { write(line: string): void; flush(): void } {
+  let lines = "";
+  const flush = () => {
+    const gathered = lines;
+    lines = "";
+    if (gathered !== "") destination.write(gathered);
+  };
+  return {
+    write(line) {
+      if (lines === "") setImmediate(flush);
+      lines += line;
+      if (lines.length > 65_536) flush();
+    },
+    flush,
+  };
+}
+
+/** `flush` is called after what must not be lost when the process dies in this turn. */
+function fromPino(logger: pino.Logger, flush: () => void): Log {
   return {
     debug: (sentence, fields) => logger.debug(fields ?? {}, sentence),
     info: (sentence, fields) => logger.info(fields ?? {}, sentence),
-    warn: (sentence, fields) => logger.warn(fields ?? {}, sentence),
-    error: (sentence, fields) => logger.error(fields ?? {}, sentence),
-    with: (fields) => fromPino(logger.child(fields)),
+    warn: (sentence, fields) => {
+      logger.warn(fields ?? {}, sentence);
+      flush();
+    },
+    error: (sentence, fields) => {
+      logger.error(fields ?? {}, sentence);
+      flush();
+    },
+    with: (fields) => fromPino(logger.child(fields), flush),
   };
 }
