@@ -33,8 +33,8 @@ export interface DialOptions {
   allowLoopback: boolean;
   /** Aborted when nobody wants the connection any more. */
   signal: AbortSignal;
-  /** Gets what the target sends, from the first byte on, in place of "data" events. */
-  onBytes?: (bytes: Buffer) => void;
+  /** Takes what the target sends, from the first byte on, in place of "data" events. */
+  onread?: OnReadOpts;
 }
 
 /** Addresses of one name that are tried. */
@@ -121,7 +121,7 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
       checkServerIdentity: (_host, certificate) => tls.checkServerIdentity(plan.verifiedName, certificate),
       ALPNProtocols: ["http/1.1"],
       allowHalfOpen: true,
-      ...(options.onBytes === undefined ? {} : { onread: readInto(options.onBytes) }),
+      ...(options.onread === undefined ? {} : { onread: options.onread }),
     };
     const socket = tls.connect(how);
     let connected = false;
@@ -158,26 +158,6 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
       }),
     );
   });
-}
-
-/** Most bytes of a TLS record. */
-const readBuffer = Buffer.allocUnsafeSlow(16_384);
-
-/**
- * Node's way round its stream machinery for a socket that is only ever read by one listener: no object and no allocation
- * per read. All connections read into one buffer, so what came is copied before anybody sees it: nothing else may ever
- * get hold of that buffer.
- */
-function readInto(onBytes: (bytes: Buffer) => void): OnReadOpts {
-  return {
-    buffer: readBuffer,
-    callback: (count) => {
-      const bytes = Buffer.allocUnsafe(count);
-      readBuffer.copy(bytes, 0, 0, count);
-      onBytes(bytes);
-      return true;
-    },
-  };
 }
 
 function timedOut(): Fault {

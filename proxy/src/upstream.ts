@@ -5,10 +5,11 @@ import { Refusal } from "./answers.ts";
 import type { ConnectorChange } from "./connectors/source.ts";
 import { type DialPlan, dial, planDial } from "./dial.ts";
 import type { ProxyMetrics } from "./metrics.ts";
+import { type OnBytes, ReadBuffers } from "./read-buffers.ts";
 
 /** Whoever has leased an upstream connection hears from it. */
 export interface UpstreamUser {
-  upstreamData(bytes: Buffer): void;
+  upstreamData: OnBytes;
   /** The target will send nothing more. */
   upstreamEnded(): void;
   /** The connection is gone. */
@@ -51,8 +52,8 @@ export class UpstreamConnection {
     return !this.socket.destroyed && this.socket.writable && this.socket.readable;
   }
 
-  received(bytes: Buffer): void {
-    if (this.#state.name === "leased") this.#state.user.upstreamData(bytes);
+  received(bytes: Buffer, release: () => void): void {
+    if (this.#state.name === "leased") this.#state.user.upstreamData(bytes, release);
     else this.destroy(); // bytes that nobody asked for: never the answer to the next request
   }
 
@@ -105,6 +106,7 @@ export class Pool {
   readonly #idle: UpstreamConnection[] = [];
   readonly #open = new Set<UpstreamConnection>();
   readonly #plan: DialPlan;
+  readonly #buffers = new ReadBuffers();
   #retired = false;
 
   constructor(plan: DialPlan, options: UpstreamsOptions) {
@@ -136,10 +138,10 @@ export class Pool {
         tlsTimeout: timeouts.tls,
         allowLoopback: allowLoopbackTargets,
         signal,
-        onBytes: (bytes) => {
+        onread: this.#buffers.reader((bytes, release) => {
           if (connection === undefined) spokeFirst = true;
-          else connection.received(bytes);
-        },
+          else connection.received(bytes, release);
+        }),
       });
       if (spokeFirst) {
         socket.destroy();

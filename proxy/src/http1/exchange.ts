@@ -213,10 +213,10 @@ export class Exchange implements UpstreamUser {
     this.#client.socket.resume();
   }
 
-  upstreamData(bytes: Buffer): void {
+  upstreamData(bytes: Buffer, release: () => void): void {
     try {
       if (this.#state.name === "awaitingHead") this.#readHeads(bytes);
-      else if (this.#state.name === "answering") this.#passBody(bytes, 0, "");
+      else if (this.#state.name === "answering") this.#passBody(bytes, 0, "", release);
     } catch (error) {
       this.#badAnswer(error);
     }
@@ -316,7 +316,7 @@ export class Exchange implements UpstreamUser {
   }
 
   /** Writes `head` and what of `bytes` belongs to the body, in one piece when there is a head. */
-  #passBody(bytes: Buffer, from: number, head: string): void {
+  #passBody(bytes: Buffer, from: number, head: string, release?: () => void): void {
     const state = this.#state;
     if (state.name !== "answering") return;
     const end = this.#answerBody.done ? from : this.#answerBody.take(bytes, from);
@@ -328,7 +328,7 @@ export class Exchange implements UpstreamUser {
       count = text.length;
       if (count > 0) flowing = socket.write(text);
     } else if (head !== "") flowing = socket.write(joined(head, bytes, from, end));
-    else if (count > 0) flowing = socket.write(count === bytes.length ? bytes : bytes.subarray(from, end));
+    else if (count > 0) flowing = socket.write(count === bytes.length ? bytes : bytes.subarray(from, end), release);
     this.bytesOut += count;
     this.#with.metrics.bytes("out", count);
     if (this.#answerBody.done) this.#answered(end < bytes.length);

@@ -246,10 +246,10 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
 
   // What the target says after a 101.
 
-  upstreamData(bytes: Buffer): void {
+  upstreamData(bytes: Buffer, release?: () => void): void {
     if (this.#state.name !== "spliced") return;
     this.#with.metrics.bytes("out", bytes.length);
-    this.#state.splice.fromTarget(bytes);
+    this.#state.splice.fromTarget(bytes, release);
   }
 
   upstreamEnded(): void {
