@@ -90,7 +90,10 @@ export function createJsonLog(level: LogLevel, fields: LogFields, destination?: 
   return fromPino(pino(options, { write }), flush);
 }
 
-/** One write for all lines of a turn of the event loop: with one for each, a busy proxy spends a tenth of its time there. */
+/** Milliseconds that a line waits for others. */
+const gathering = 10;
+
+/** One write for the lines of a moment: with one for each, a busy proxy spends a tenth of its time there. */
 function gatherLines(destination: { write(lines: string): unknown }): {
   write: (line: string) => void;
   flush: () => void;
@@ -103,7 +106,7 @@ function gatherLines(destination: { write(lines: string): unknown }): {
   };
   return {
     write(line) {
-      if (lines === "") setImmediate(flush);
+      if (lines === "") setTimeout(flush, gathering);
       lines += line;
       if (lines.length > 65_536) flush();
     },
@@ -111,7 +114,7 @@ function gatherLines(destination: { write(lines: string): unknown }): {
   };
 }
 
-/** `flush` is called after what must not be lost when the process dies in this turn. */
+/** `flush` is called after what must not be lost when the process dies at once. */
 function fromPino(logger: pino.Logger, flush: () => void): Log {
   return {
     debug: (sentence, fields) => logger.debug(fields ?? {}, sentence),
