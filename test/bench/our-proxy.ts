@@ -35,7 +35,7 @@ const at = (port: number) => ({ host: "127.0.0.1", port });
 await runMain(async (argv) => {
   const asked = JSON.parse(argv[0] ?? "{}") as Asked;
   const clock: Clock = systemClock;
-  const log: Log = asked.api === undefined ? silentLog : createJsonLog("info", {});
+  const log: Log = asked.api === undefined ? silentLog : createJsonLog("info", {}, 2);
   const doors = { forwardAddress: at(asked.forward), reverseAddress: at(asked.reverse) };
   const { api } = asked;
   if (api === undefined) {
@@ -66,6 +66,7 @@ await runMain(async (argv) => {
       ...unlimited,
       drainDelay: 0,
       drainGrace: 0,
+      audit: "stdout",
       logLevel: "info",
     },
     api: openApiServer({ url: api.url, ca: api.ca, token: async () => new Secret(api.token) }),

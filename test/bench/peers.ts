@@ -161,7 +161,10 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
       token: options.token ?? token,
       ca: testCa,
       // wrk sends the host of its URL as SNI.
-      more: { serviceNames: ["localhost"] },
+      more: {
+        serviceNames: ["localhost"],
+        limits: { requestsPerSecond: 100_000, burst: 1_000_000, streams: 100_000 },
+      },
     });
     for (const [entry, one] of Object.entries(entries)) await writeFile(join(directory, "prod", entry), one.reveal());
     return directory;
@@ -176,7 +179,10 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
       ...(options.whole ? { api: { url: plane.url, ca: plane.ca, token: admin } } : {}),
     };
     const flags = options.flags ?? ["--max-semi-space-size=2"];
-    const proxy = await own(measuredCore, node(options.script ?? "our-proxy.ts", asked, flags), { ready: "ready" });
+    const proxy = await own(measuredCore, node(options.script ?? "our-proxy.ts", asked, flags), {
+      ready: "ready",
+      quiet: true,
+    });
     const headers = [`Authorization: Bearer ${callerToken}`];
     return { name, pid: proxy.pid, port: reverse, tls: true, forward, headers };
   };

@@ -76,8 +76,15 @@ export function describeError(error: unknown): string {
 /** A log that throws lines away. */
 export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {}, with: () => silentLog };
 
-/** A log of JSON lines by pino, for main.ts and for tests: to standard output, or to `destination`. */
-export function createJsonLog(level: LogLevel, fields: LogFields, destination?: { write(line: string): void }): Log {
+/**
+ * A log of JSON lines by pino, for main.ts and for tests: to standard output, or to `destination`. To a file descriptor
+ * lines may go some milliseconds late, several in one write.
+ */
+export function createJsonLog(
+  level: LogLevel,
+  fields: LogFields,
+  destination: number | { write(line: string): void } = 1,
+): Log {
   const options: pino.LoggerOptions = {
     level,
     base: fields,
@@ -85,8 +92,8 @@ export function createJsonLog(level: LogLevel, fields: LogFields, destination?: 
     formatters: { level: (label) => ({ level: label }) },
     serializers: { error: describeError },
   };
-  if (destination !== undefined) return fromPino(pino(options, destination), () => undefined);
-  const { write, flush } = gatherLines(pino.destination(1));
+  if (typeof destination !== "number") return fromPino(pino(options, destination), () => undefined);
+  const { write, flush } = gatherLines(pino.destination(destination));
   return fromPino(pino(options, { write }), flush);
 }
 
