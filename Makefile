@@ -37,7 +37,10 @@ e2e: setup
 	@scripts/e2e.sh $(ARGS)
 
 bench: setup
-	@vitest run --project bench $(ARGS)
+	@test/bench/install.sh
+	@test/cluster/build.sh >/dev/null
+	@rm -f test/bench/results.json
+	@vitest run --project bench --disable-console-intercept $(ARGS)
 
 lint: setup
 	@npm run --silent lint

@@ -3,6 +3,7 @@
 import { rm } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { bundling } from "./bundling.ts";
 
 const programs = {
   proxy: "proxy/src/main.ts",
@@ -17,19 +18,6 @@ for (const [out, entry] of Object.entries(programs)) {
   await build({
     entryPoints: [{ in: entry, out }],
     outdir: `${dist}/${out}`,
-    outExtension: { ".js": ".mjs" },
-    bundle: true,
-    splitting: true,
-    platform: "node",
-    target: "node24",
-    format: "esm",
-    minify: true,
-    keepNames: true,
-    legalComments: "linked",
-    logLevel: "warning",
-    // CommonJS packages in the bundle call require(); an ES module has none of its own.
-    banner: {
-      js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
-    },
+    ...bundling,
   });
 }

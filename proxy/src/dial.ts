@@ -1,4 +1,5 @@
 import { lookup } from "node:dns/promises";
+import type { OnReadOpts } from "node:net";
 import tls from "node:tls";
 import {
   type Clock,
@@ -34,6 +35,8 @@ export interface DialOptions {
   signal: AbortSignal;
   /** What is offered by ALPN; http/1.1 unless told. */
   protocols?: readonly string[];
+  /** Takes what the target sends, from the first byte on, in place of "data" events. */
+  onread?: OnReadOpts;
 }
 
 /** Addresses of one name that are tried. */
@@ -111,7 +114,7 @@ export class TlsRefusal extends Refusal {}
 function connectTo(address: string, plan: DialPlan, options: DialOptions): Promise<tls.TLSSocket> {
   return new Promise((resolve, reject) => {
     // No `session` is ever given: a session of another connector would skip the verification.
-    const how: tls.ConnectionOptions & { allowHalfOpen: boolean } = {
+    const how: tls.ConnectionOptions & { allowHalfOpen: boolean; onread?: OnReadOpts } = {
       host: address,
       port: plan.port,
       ...(plan.sni === undefined ? {} : { servername: plan.sni }),
@@ -120,6 +123,7 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
       checkServerIdentity: (_host, certificate) => tls.checkServerIdentity(plan.verifiedName, certificate),
       ALPNProtocols: [...(options.protocols ?? ["http/1.1"])],
       allowHalfOpen: true,
+      ...(options.onread === undefined ? {} : { onread: options.onread }),
     };
     const socket = tls.connect(how);
     let connected = false;

@@ -30,7 +30,22 @@ export interface Collaborators {
 
 type Asked = Pick<Collaborators, "authenticator" | "authorizer" | "metrics">;
 
-/** The request token of a request. Refusal: 401 when there is not exactly one. */
+/** Takes the request tokens out of the heads of one connection: of equal header lines the token is the same object. */
+export class RequestTokens {
+  #headers: RequestHead["headers"] | undefined;
+  #token: Secret | undefined;
+
+  /** Refusal: 401 when there is not exactly one. */
+  of(head: RequestHead): Secret {
+    if (this.#token === undefined || this.#headers !== head.headers) {
+      this.#token = requestToken(head);
+      this.#headers = head.headers;
+    }
+    return this.#token;
+  }
+}
+
+/** The request token of one head. Refusal: 401 when there is not exactly one. */
 export function requestToken(head: RequestHead): Secret {
   const token = bearerToken(head.headers);
   if (token !== undefined) return new Secret(token);

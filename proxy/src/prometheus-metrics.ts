@@ -92,6 +92,11 @@ export function createPrometheusMetrics(
     return series;
   }
 
+  const bytesOf = { in: bytes.labels({ direction: "in" }), out: bytes.labels({ direction: "out" }) };
+  const upstreamsOf = { active: upstreams.labels({ state: "active" }), idle: upstreams.labels({ state: "idle" }) };
+  const keptDecisions = keep((step: string) => keep((result: string) => decisions.labels({ step, result })));
+  const keptReadings = keep((name: string) => keep((result: string) => cache.labels({ cache: name, result })));
+
   return {
     requestEnded({ connector, door, verb, code, seconds }) {
       seriesOf(connector, door, verb, code).inc.inc();
@@ -100,12 +105,12 @@ export function createPrometheusMetrics(
     latencyAdded: (seconds) => latency.observe(seconds),
     tunnels: (change) => tunnels.inc(change),
     streams: (kind, change) => streams.inc({ kind }, change),
-    bytes: (direction, count) => bytes.inc({ direction }, count),
-    upstreamConnections: (state, change) => upstreams.inc({ state }, change),
+    bytes: (direction, count) => bytesOf[direction].inc(count),
+    upstreamConnections: (state, change) => upstreamsOf[state].inc(change),
     upstreamDialled: (result) => dials.inc({ result }),
-    decided: (step, result) => decisions.inc({ step, result }),
+    decided: (step, result) => keptDecisions(step)(result).inc(),
     reviewed: (kind, seconds) => reviews.observe({ kind }, seconds),
-    cacheRead: (name, result) => cache.inc({ cache: name, result }),
+    cacheRead: (name, result) => keptReadings(name)(result).inc(),
     limited: (limit) => limited.inc({ limit }),
     connections: (door, change) => connections.inc({ door }, change),
     connectionRefused: (limit) => refused.inc({ limit }),
@@ -121,4 +126,16 @@ export function createPrometheusMetrics(
 
 function expiryOf(connector: ResolvedConnector): number {
   return new X509Certificate(connector.leaf.certificate).validToDate.getTime() / 1000;
+}
+
+/** The same function, which remembers each answer. Only for arguments of which there are few. */
+function keep<T>(make: (argument: string) => T): (argument: string) => T {
+  const made = new Map<string, T>();
+  return (argument) => {
+    const known = made.get(argument);
+    if (known !== undefined) return known;
+    const answer = make(argument);
+    made.set(argument, answer);
+    return answer;
+  };
 }

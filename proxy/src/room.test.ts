@@ -274,6 +274,17 @@ describe("refusals", () => {
     expect((await client.ask(requestText("GET", "/", room.authority))).status).toBe(200);
   });
 
+  test("each request of a connection is judged by its own token, whatever the one before had", async () => {
+    await using room = await startTestProxy();
+    const client = await room.forward();
+    const good = requestText("GET", "/", room.authority);
+    const others = [good.replace(callerToken, "of-a-stranger"), good.replace(/Authorization.*\r\n/, ""), good];
+    const statuses = [];
+    for (const text of [good, good, ...others]) statuses.push((await client.ask(text)).status);
+    expect(statuses).toEqual([200, 200, 401, 401, 200]);
+    expect(room.access.asked).toEqual([callerToken, callerToken, "of-a-stranger", callerToken]);
+  });
+
   test("a refused request with a body ends the connection after the answer, without reading the body as a request", async () => {
     await using room = await startTestProxy();
     const client = await room.forward();

@@ -82,7 +82,8 @@ export function checkHost(host: string, door: Door, connector: ResolvedConnector
     if (named === authority || named === hostHeader) return;
     throw new Refusal(421, `The Host header should be ${hostHeader}, the target of this connector`);
   }
-  const name = named.replace(/:\d{1,5}$/, "");
+  const colon = named.lastIndexOf(":");
+  const name = colon >= 0 && /^:\d{1,5}$/.test(named.slice(colon)) ? named.slice(0, colon) : named;
   if (connector.serviceNames.some((one) => one.toLowerCase() === name)) return;
   throw new Refusal(421, `The Host header should be ${connector.serviceNames[0] ?? "the connector's service"}`);
 }

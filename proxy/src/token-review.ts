@@ -40,6 +40,7 @@ const patience = 5_000;
  */
 export function createTokenReviewAuthenticator(options: TokenReviewOptions): Authenticator {
   const { api, clock, keys, limit, metrics } = options;
+  const keysOfTokens = new WeakMap<Secret, string>();
   const cache = createReviewCache<Caller>({ clock, onRead: (result) => metrics.cacheRead("token", result) });
 
   async function review(token: Secret): Promise<Verdict<Caller>> {
@@ -73,8 +74,17 @@ export function createTokenReviewAuthenticator(options: TokenReviewOptions): Aut
   }
 
   function request(token: Secret): Promise<Caller> {
+    return cache.read(keyOf(token), () => review(token));
+  }
+
+  /** A connection shows the same token object with each request, so its hash is made once. */
+  function keyOf(token: Secret): string {
+    const known = keysOfTokens.get(token);
+    if (known !== undefined) return known;
     const digest = createHash("sha256").update(token.reveal()).digest("base64");
-    return cache.read(JSON.stringify([digest, requestAudience]), () => review(token));
+    const key = JSON.stringify([digest, requestAudience]);
+    keysOfTokens.set(token, key);
+    return key;
   }
 
   return {

@@ -49,9 +49,9 @@ export class Splice {
     if (this.#target.writable && !this.#target.write(bytes)) this.#client.pause();
   }
 
-  fromTarget(bytes: Buffer): void {
+  fromTarget(bytes: Buffer, release?: () => void): void {
     this.counts.out += bytes.length;
-    if (this.#client.writable && !this.#client.write(bytes)) this.#target.pause();
+    if (this.#client.writable && !this.#client.write(bytes, release)) this.#target.pause();
   }
 
   clientDrained(): void {

@@ -5,6 +5,7 @@ import { Refusal } from "./answers.ts";
 import type { ConnectorChange } from "./connectors/source.ts";
 import { type DialPlan, dial, planDial } from "./dial.ts";
 import type { ProxyMetrics } from "./metrics.ts";
+import { type OnBytes, ReadBuffers } from "./read-buffers.ts";
 
 /** Milliseconds that clients wait to be told whether a target takes HTTP/2, and that the answer counts. */
 const askTime = 2_000;
@@ -12,7 +13,7 @@ const askAgain = { yes: Number.POSITIVE_INFINITY, no: 600_000, failed: 5_000 };
 
 /** Whoever has leased an upstream connection hears from it. */
 export interface UpstreamUser {
-  upstreamData(bytes: Buffer): void;
+  upstreamData: OnBytes;
   /** The target will send nothing more. */
   upstreamEnded(): void;
   /** The connection is gone. */
@@ -35,10 +36,6 @@ export class UpstreamConnection {
     this.#state = { name: "leased", user };
     // What went wrong shows as "close", which always follows.
     socket.on("error", () => undefined);
-    socket.on("data", (bytes: Buffer) => {
-      if (this.#state.name === "leased") this.#state.user.upstreamData(bytes);
-      else this.destroy(); // bytes that nobody asked for: never the answer to the next request
-    });
     socket.on("end", () => {
       if (this.#state.name === "leased") this.#state.user.upstreamEnded();
       else this.destroy();
@@ -57,6 +54,11 @@ export class UpstreamConnection {
   /** Whether both directions are open, as far as we have heard. */
   get isUsable(): boolean {
     return !this.socket.destroyed && this.socket.writable && this.socket.readable;
+  }
+
+  received(bytes: Buffer, release: () => void): void {
+    if (this.#state.name === "leased") this.#state.user.upstreamData(bytes, release);
+    else this.destroy(); // bytes that nobody asked for: never the answer to the next request
   }
 
   lease(user: UpstreamUser): void {
@@ -108,6 +110,7 @@ export class Pool {
   readonly #idle: UpstreamConnection[] = [];
   readonly #open = new Set<UpstreamConnection>();
   readonly #plan: DialPlan;
+  readonly #buffers = new ReadBuffers();
   #retired = false;
   /** Whether the target takes HTTP/2, as it last said, and until when that counts. */
   #http2 = { yes: false, until: Number.NEGATIVE_INFINITY };
@@ -177,6 +180,12 @@ export class Pool {
   /** A new connection. Refusal: 502, 504. */
   async dial(user: UpstreamUser, signal: AbortSignal, protocols?: readonly string[]): Promise<UpstreamConnection> {
     const { clock, timeouts, metrics, allowLoopbackTargets } = this.#options;
+    let connection: UpstreamConnection | undefined;
+    let spokeFirst = false;
+    const onread = this.#buffers.reader((bytes, release) => {
+      if (connection === undefined) spokeFirst = true;
+      else connection.received(bytes, release);
+    });
     try {
       const socket = await dial(this.#plan, {
         clock,
@@ -184,10 +193,18 @@ export class Pool {
         tlsTimeout: timeouts.tls,
         allowLoopback: allowLoopbackTargets,
         signal,
-        ...(protocols === undefined ? {} : { protocols }),
+        // A target that speaks HTTP/2 speaks first; it is read by "data" events.
+        ...(protocols === undefined ? { onread } : { protocols }),
       });
+      if (spokeFirst) {
+        socket.destroy();
+        throw new Refusal(502, `The target cluster at ${this.#plan.authority} answers before it is asked`);
+      }
       metrics.upstreamDialled("ok");
-      return new UpstreamConnection(socket, this, user);
+      const opened = new UpstreamConnection(socket, this, user);
+      if (protocols !== undefined) socket.on("data", (bytes: Buffer) => opened.received(bytes, () => undefined));
+      connection = opened;
+      return opened;
     } catch (error) {
       if (!signal.aborted) metrics.upstreamDialled("failed");
       throw error;

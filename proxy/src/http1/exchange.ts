@@ -131,10 +131,15 @@ export class Exchange implements UpstreamUser {
       token: connector.token.reveal(),
       upgrade,
     });
-    upstream.socket.cork();
-    upstream.socket.write(`${head.method} ${target.path}${target.query} HTTP/1.1\r\n${lines}\r\n`, "latin1");
-    if (!this.requestBody.done) this.#client.exchangeTakesBody();
-    upstream.socket.uncork();
+    const text = `${head.method} ${target.path}${target.query} HTTP/1.1\r\n${lines}\r\n`;
+    if (this.requestBody.done) upstream.socket.write(text, "latin1");
+    else {
+      // What of the body is there already goes out with the head.
+      upstream.socket.cork();
+      upstream.socket.write(text, "latin1");
+      this.#client.exchangeTakesBody();
+      upstream.socket.uncork();
+    }
     this.added = this.#with.clock.monotonic() - started;
     this.#with.metrics.latencyAdded(this.added / 1000);
   }
@@ -208,10 +213,10 @@ export class Exchange implements UpstreamUser {
     this.#client.socket.resume();
   }
 
-  upstreamData(bytes: Buffer): void {
+  upstreamData(bytes: Buffer, release: () => void): void {
     try {
       if (this.#state.name === "awaitingHead") this.#readHeads(bytes);
-      else if (this.#state.name === "answering") this.#passBody(bytes, 0, "");
+      else if (this.#state.name === "answering") this.#passBody(bytes, 0, "", release);
     } catch (error) {
       this.#badAnswer(error);
     }
@@ -311,7 +316,7 @@ export class Exchange implements UpstreamUser {
   }
 
   /** Writes `head` and what of `bytes` belongs to the body, in one piece when there is a head. */
-  #passBody(bytes: Buffer, from: number, head: string): void {
+  #passBody(bytes: Buffer, from: number, head: string, release?: () => void): void {
     const state = this.#state;
     if (state.name !== "answering") return;
     const end = this.#answerBody.done ? from : this.#answerBody.take(bytes, from);
@@ -323,7 +328,7 @@ export class Exchange implements UpstreamUser {
       count = text.length;
       if (count > 0) flowing = socket.write(text);
     } else if (head !== "") flowing = socket.write(joined(head, bytes, from, end));
-    else if (count > 0) flowing = socket.write(count === bytes.length ? bytes : bytes.subarray(from, end));
+    else if (count > 0) flowing = socket.write(count === bytes.length ? bytes : bytes.subarray(from, end), release);
     this.bytesOut += count;
     this.#with.metrics.bytes("out", count);
     if (this.#answerBody.done) this.#answered(end < bytes.length);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Refusal } from "../answers.ts";
-import { parseConnectHead, parseRequestHead, parseResponseHead } from "./head.ts";
+import { LastLines, parseConnectHead, parseRequestHead, parseResponseHead } from "./head.ts";
 
 // The strict reader of heads takes what every HTTP/1.1 parser reads in the same way, and refuses all else: the tables
 // below are the whole of what clients and targets may send.
@@ -146,5 +146,38 @@ describe("answers", () => {
     "",
   ])("refuses %j", (text) => {
     expect(refusedWith(() => parseResponseHead(text, "GET"))).toBe(400);
+  });
+});
+
+describe("the header lines of the request before", () => {
+  const first = request("GET /one HTTP/1.1", host, "Content-Length: 3", "Authorization: Bearer a");
+
+  test("are not read again when they are the same, whatever is asked for", () => {
+    const last = new LastLines();
+    const { headers } = parseRequestHead(first, last);
+    const next = parseRequestHead(first.replace("GET /one", "PUT /two"), last);
+    expect(next.headers).toBe(headers);
+    expect(next).toMatchObject({ method: "PUT", target: "/two", body: "length", length: 3, host: "a" });
+  });
+
+  test.each([
+    ["another value", first.replace("Bearer a", "Bearer b")],
+    ["another case", first.replace("Bearer a", "bearer a")],
+    ["one line more", `${first}\r\nX: y`],
+    ["one line less", request("GET / HTTP/1.1", host, "Authorization: Bearer a")],
+  ])("are forgotten for %s", (_what, text) => {
+    const last = new LastLines();
+    parseRequestHead(first, last);
+    expect(parseRequestHead(text, last)).toEqual(parseRequestHead(text));
+  });
+
+  test("do not hide what is wrong with the next ones, nor with the same ones", () => {
+    const last = new LastLines();
+    parseRequestHead(first, last);
+    const wrong = `${first}\r\nContent-Length: 3`;
+    for (const text of [wrong, wrong, "GET / HTTP/1.1", first.replace("GET", "TRACE")]) {
+      expect(refusedWith(() => parseRequestHead(text, last))).toBeDefined();
+    }
+    expect(parseRequestHead(first, last)).toEqual(parseRequestHead(first));
   });
 });

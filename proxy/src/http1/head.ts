@@ -44,47 +44,89 @@ const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** Every byte that a line must not have: controls but TAB, thereby NUL and CR or LF on their own. */
 const badByte = /[^\t\x20-\x7e\x80-\xff]/;
 
+/** The names of most header lines, in the usual spellings, with their lower case: to look one up is quicker than to judge it. */
+const usualNames = new Map(
+  [
+    "Accept Accept-Encoding Accept-Ranges Audit-Id Authorization Cache-Control Connection Content-Encoding Content-Length",
+    "Content-Type Date ETag Host Kubectl-Command Kubectl-Session Last-Modified Origin Priority Server Traceparent",
+    "Transfer-Encoding Upgrade User-Agent Vary Warning X-Kubernetes-Pf-Flowschema-Uid X-Kubernetes-Pf-Prioritylevel-Uid",
+    "X-Content-Type-Options Sec-WebSocket-Key Sec-WebSocket-Protocol Sec-WebSocket-Version X-Stream-Protocol-Version",
+  ]
+    .flatMap((names) => names.split(" "))
+    .flatMap((name) => [name, name.toLowerCase()])
+    .map((name) => [name, name.toLowerCase()] as const),
+);
+
 const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 
-/** The head of a request without its final empty line → its parts. Refusal: 400, 405, 417, 505. */
-export function parseRequestHead(text: string): RequestHead {
-  const lines = text.split("\r\n");
-  const { method, target } = parseRequestLine(lines[0] ?? "", false);
+/**
+ * The header lines that were read last on a connection. A client sends the same ones with each request, its token being
+ * most of the bytes; the same text is the same lines, so they are not read again.
+ */
+export class LastLines {
+  #text: string | undefined;
+  #fields: Fields | undefined;
+
+  parse(text: string | undefined): Fields {
+    if (this.#fields === undefined || this.#text !== text) {
+      this.#fields = parseFields(text);
+      this.#text = text;
+    }
+    return this.#fields;
+  }
+}
+
+/**
+ * The head of a request without its final empty line → its parts. With `last`, equal header lines are the same `headers`
+ * array. Refusal: 400, 405, 417, 505.
+ */
+export function parseRequestHead(text: string, last?: LastLines): RequestHead {
+  const { first, rest } = cutFirstLine(text);
+  const { method, target } = parseRequestLine(first, false);
   if (!methods.has(method)) throw new Refusal(405, `The method ${method} is not accepted`);
   if (!target.startsWith("/")) throw bad("the request target should be a path that begins with /");
-  const fields = parseFields(lines);
+  const fields = last === undefined ? parseFields(rest) : last.parse(rest);
   if (fields.hosts !== 1) throw bad("there should be exactly one Host header");
   if (fields.expect !== undefined && fields.expect.toLowerCase() !== "100-continue") {
     throw new Refusal(417, "Expect should be 100-continue or left out");
   }
   const body = fields.chunked ? "chunked" : fields.length > 0 ? "length" : "none";
-  return { ...framingOf(fields, body), method, target, host: fields.host };
+  const { headers, length, connection, host } = fields;
+  return { method, target, host, headers, body, length: body === "length" ? length : 0, connection };
 }
 
 /** The head of a CONNECT, as clients send it to the forward door: HTTP/1.0 is fine there (Python until 3.11). */
 export function parseConnectHead(text: string): RequestHead {
-  const lines = text.split("\r\n");
-  const { method, target } = parseRequestLine(lines[0] ?? "", true);
-  const fields = parseFields(lines);
+  const { first, rest } = cutFirstLine(text);
+  const { method, target } = parseRequestLine(first, true);
+  const fields = parseFields(rest);
   if (fields.hosts > 1) throw bad("there should be one Host header");
   if (method === "CONNECT" && (fields.chunked || fields.length > 0)) throw bad("a CONNECT should have no body");
-  return { ...framingOf(fields, "none"), method, target, host: fields.host };
+  const { headers, connection, host } = fields;
+  return { method, target, host, headers, body: "none", length: 0, connection };
 }
 
 /** The head of an answer without its final empty line → its parts. Throws a Refusal that the caller turns into a 502. */
 export function parseResponseHead(text: string, requestMethod: string): ResponseHead {
-  const lines = text.split("\r\n");
-  const line = lines[0] ?? "";
-  const match = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: (.*))?$/.exec(line);
-  if (match === null || badByte.test(line)) throw bad("its first line is no HTTP/1.1 status line");
+  const { first, rest } = cutFirstLine(text);
+  const match = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: (.*))?$/.exec(first);
+  if (match === null || badByte.test(first)) throw bad("its first line is no HTTP/1.1 status line");
   const status = Number(match[2]);
-  const fields = parseFields(lines);
+  const fields = parseFields(rest);
   const old = match[1] === "0";
   if (old && fields.chunked) throw bad("HTTP/1.0 has no chunked bodies");
   const bodiless = requestMethod === "HEAD" || status < 200 || status === 204 || status === 304;
   const body =
     bodiless || fields.length === 0 ? "none" : fields.chunked ? "chunked" : fields.length > 0 ? "length" : "eof";
-  return { ...framingOf(fields, body), status, phrase: match[3] ?? "", old };
+  const { headers, length, connection } = fields;
+  const phrase = match[3] ?? "";
+  return { status, phrase, old, headers, body, length: body === "length" ? length : 0, connection };
+}
+
+/** `rest` is the header lines with the CRLF between them; undefined when there are none. */
+function cutFirstLine(text: string): { first: string; rest: string | undefined } {
+  const end = text.indexOf("\r\n");
+  return end < 0 ? { first: text, rest: undefined } : { first: text.slice(0, end), rest: text.slice(end + 2) };
 }
 
 function parseRequestLine(line: string, oldIsFine: boolean): { method: string; target: string } {
@@ -112,20 +154,29 @@ interface Fields {
   expect: string | undefined;
 }
 
-function parseFields(lines: readonly string[]): Fields {
+/** Stands where there is no Connection line; nothing is ever added to it. */
+const noNames = new Set<string>();
+
+function parseFields(text: string | undefined): Fields {
   const fields: Fields = {
     headers: [],
     length: -1,
     chunked: false,
-    connection: new Set(),
+    connection: noNames,
     host: "",
     hosts: 0,
     expect: undefined,
   };
-  for (let i = 1; i < lines.length; i++) {
-    const header = parseFieldLine(lines[i] ?? "");
+  if (text === undefined) return fields;
+  for (let start = 0; start <= text.length; ) {
+    // V8 looks for one character quickly, for two slowly. A LF without its CR stays in the line, which may not have it.
+    let lf = text.indexOf("\n", start);
+    while (lf > 0 && text.charCodeAt(lf - 1) !== 0x0d) lf = text.indexOf("\n", lf + 1);
+    const end = lf > 0 ? lf - 1 : text.length;
+    const header = parseFieldLine(text.slice(start, end));
     fields.headers.push(header);
     noteField(fields, header);
+    start = end + 2;
   }
   if (fields.chunked && fields.length >= 0) throw bad("it has both Content-Length and Transfer-Encoding");
   return fields;
@@ -144,6 +195,7 @@ function noteField(fields: Fields, { lower, value }: Header): void {
       fields.chunked = true;
       break;
     case "connection":
+      if (fields.connection === noNames) fields.connection = new Set();
       for (const item of parseList(value)) fields.connection.add(item.toLowerCase());
       break;
     case "host":
@@ -157,30 +209,25 @@ function noteField(fields: Fields, { lower, value }: Header): void {
   }
 }
 
-function framingOf(fields: Fields, body: BodyKind): Framing {
-  return {
-    headers: fields.headers,
-    body,
-    length: body === "length" ? fields.length : 0,
-    connection: fields.connection,
-  };
-}
-
 /** One `name: value` line of a head or a trailer. */
 export function parseFieldLine(line: string): Header {
   const colon = line.indexOf(":");
   const name = line.slice(0, Math.max(colon, 0));
-  if (!token.test(name)) {
-    throw bad(
-      /^[ \t]/.test(line) ? "a header line is folded over two lines" : "a header's name has characters it may not have",
-    );
-  }
+  const lower = usualNames.get(name) ?? lowerName(name, line);
   if (badByte.test(line)) throw bad(`the header ${name} has control characters`);
-  return { name, lower: name.toLowerCase(), value: trimBlanks(line, colon + 1) };
+  return { name, lower, value: trimBlanks(line, colon + 1) };
+}
+
+function lowerName(name: string, line: string): string {
+  if (token.test(name)) return name.toLowerCase();
+  throw bad(
+    /^[ \t]/.test(line) ? "a header line is folded over two lines" : "a header's name has characters it may not have",
+  );
 }
 
 /** The items of a comma-separated list of tokens (Connection). Empty items are fine (RFC 9110, 5.6.1). */
 function parseList(value: string): string[] {
+  if (token.test(value)) return [value];
   const items = value.split(",").map((item) => trimBlanks(item, 0));
   const filled = items.filter((item) => item !== "");
   if (!filled.every((item) => token.test(item))) throw bad("its Connection header is no list of names");

@@ -1,14 +1,14 @@
 import type { TLSSocket } from "node:tls";
 import type { ResolvedConnector } from "@kube-connector/core";
 import { answerText, Refusal, refusalOf } from "../answers.ts";
-import { type Collaborators, passGate, requestToken } from "../gate.ts";
+import { type Collaborators, passGate, RequestTokens } from "../gate.ts";
 import type { OpenStream } from "../open-streams.ts";
 import { requestInfo } from "../request-info.ts";
 import { checkHost, upstreamTarget } from "../target.ts";
 import { Splice } from "../upgrade.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
 import { Exchange, type ExchangeClient } from "./exchange.ts";
-import type { RequestHead, ResponseHead } from "./head.ts";
+import { LastLines, type RequestHead, type ResponseHead } from "./head.ts";
 import { Inbox } from "./inbox.ts";
 import { judgeRequest, policyHolds } from "./judged.ts";
 import { openStreamOf } from "./open-stream.ts";
@@ -36,6 +36,8 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   readonly #reporters: Reporters;
   readonly #opened: number;
   readonly #inbox = new Inbox();
+  readonly #lastLines = new LastLines();
+  readonly #tokens = new RequestTokens();
   readonly #onClosed: (connection: ClientConnection) => void;
   #state: State;
 
@@ -132,7 +134,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
       return;
     }
     try {
-      const head = takeRequestHead(this.#inbox, this.#with.limits.head);
+      const head = takeRequestHead(this.#inbox, this.#with.limits.head, this.#lastLines);
       if (head !== undefined) this.#serve(head);
       else if (!state.begun) {
         this.#setState({ name: "waiting", until: this.#now() + this.#with.timeouts.requestHead, begun: true });
@@ -164,7 +166,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     request.connector = connector;
     request.path = target.judged;
     request.info = info;
-    const token = requestToken(head);
+    const token = this.#tokens.of(head);
     const caller = await passGate(token, connector, this.#with);
     if (this.#state.name !== "deciding" || this.#state.request !== request) return;
     request.sender = { token, caller };
@@ -244,10 +246,10 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
 
   // What the target says after a 101.
 
-  upstreamData(bytes: Buffer): void {
+  upstreamData(bytes: Buffer, release?: () => void): void {
     if (this.#state.name !== "spliced") return;
     this.#with.metrics.bytes("out", bytes.length);
-    this.#state.splice.fromTarget(bytes);
+    this.#state.splice.fromTarget(bytes, release);
   }
 
   upstreamEnded(): void {

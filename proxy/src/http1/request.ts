@@ -9,7 +9,7 @@ import type { Admission } from "../limits/callers.ts";
 import type { Door } from "../metrics.ts";
 import type { RequestInfo } from "../request-info.ts";
 import { wantedUpgrade } from "../upgrade.ts";
-import { parseRequestHead, type RequestHead, type ResponseHead } from "./head.ts";
+import { type LastLines, parseRequestHead, type RequestHead, type ResponseHead } from "./head.ts";
 import type { Inbox } from "./inbox.ts";
 import { type Judged, policyMark } from "./judged.ts";
 
@@ -60,12 +60,12 @@ export interface RequestInHand {
 }
 
 /** The next head of an inbox; undefined while it is not whole. Refusal: 400, 431 above `limit` bytes, and the parser's. */
-export function takeRequestHead(inbox: Inbox, limit: number): RequestHead | undefined {
+export function takeRequestHead(inbox: Inbox, limit: number, last: LastLines): RequestHead | undefined {
   const taken = inbox.takeHead();
   if (taken === "bareLf") throw new Refusal(400, "The HTTP message is malformed: a line ends without CR");
   const size = taken === "incomplete" ? inbox.length : taken.text.length;
   if (size > limit) throw new Refusal(431, `The headers of the request are larger than ${limit} bytes`);
-  return taken === "incomplete" ? undefined : parseRequestHead(taken.text);
+  return taken === "incomplete" ? undefined : parseRequestHead(taken.text, last);
 }
 
 export function requestInHand(head: RequestHead, now: number): RequestInHand {

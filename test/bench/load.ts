@@ -1,0 +1,39 @@
+import { otherCore, cpuOf, start } from "./machine.ts";
+import type { Bench, Subject } from "./peers.ts";
+
+/** Milliseconds of load before the measuring begins: handshakes are over, code is warm. */
+const settle = 300;
+
+/**
+ * CPU microseconds that a proxy needs for one request, while wrk keeps that many connections busy with it. Requests are
+ * counted by the target, so that what is measured begins after the handshakes.
+ */
+export async function cpuPerRequest(
+  bench: Bench,
+  subject: Subject,
+  load: { path: string; connections: number; milliseconds: number },
+): Promise<number> {
+  const headers = subject.headers.flatMap((line) => ["-H", line]);
+  const url = `${subject.tls ? "https" : "http"}://localhost:${subject.port}${load.path}`;
+  const seconds = Math.ceil((settle + load.milliseconds) / 1000) + 1;
+  const amount = ["-t1", `-c${load.connections}`, `-d${seconds}s`];
+  await using wrk = await start(otherCore, ["wrk", ...amount, ...headers, url]);
+  await sleep(settle);
+  if (wrk.child.exitCode !== null) throw new Error(`wrk ended at once before ${subject.name}`);
+  const before = await countsOf(bench, subject);
+  await sleep(load.milliseconds);
+  const after = await countsOf(bench, subject);
+  // Our own question is a request too.
+  return (after.cpu - before.cpu) / (after.requests - before.requests - 1);
+}
+
+/** Both at one moment: to ask the target takes a while when the machine is busy. */
+async function countsOf(bench: Bench, subject: Subject): Promise<{ cpu: number; requests: number }> {
+  const earlier = cpuOf(subject.pid);
+  const requests = await bench.answered();
+  return { cpu: (earlier + cpuOf(subject.pid)) / 2, requests };
+}
+
+export function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}

@@ -1,0 +1,315 @@
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { isAbsolute, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { createTestCa, type KeyPair } from "../kit/certificates.ts";
+import {
+  type ControlPlane,
+  createPod,
+  ensureServiceAccount,
+  requestToken,
+  startControlPlane,
+} from "../kit/control-plane.ts";
+import { resolvedParts } from "../kit/resolved.ts";
+import { freePort, listening, measuredCore, otherCore, type Started, start } from "./machine.ts";
+
+// One target and the proxies before it. All have certificates of one kind (P-256), verify the target, keep their
+// connections to it, write no access log and work in one thread; the proxies have the measured core, the target the other.
+
+const token = "stored-token-0123456789-0123456789-0123456789";
+
+/** One thing to send requests to. */
+export interface Subject {
+  name: string;
+  pid: number;
+  /** Where it takes TLS (`kubectl proxy`: plain TCP). */
+  port: number;
+  tls: boolean;
+  /** For ours: where CONNECT is taken. */
+  forward?: number;
+  /** Header lines that a request to it needs. */
+  headers: readonly string[];
+}
+
+export type SubjectName = "nginx" | "haproxy" | "byte pipe" | "ours" | "ours, whole" | "kubectl proxy" | "node:http";
+
+interface OurOptions {
+  /** The target's. */
+  port: number;
+  /** With reviews, metrics and log. */
+  whole?: boolean;
+  /** The target's CA and the stored token, where they are others than the bench's own. */
+  caBundle?: string;
+  token?: string;
+  /** Of Node; as in the image unless told. */
+  flags?: readonly string[];
+  /** The program, where it is another than our-proxy.ts as it is. */
+  script?: string;
+}
+
+export interface Bench extends AsyncDisposable {
+  subjects: Record<SubjectName, Subject>;
+  plane: ControlPlane;
+  target: { port: number; pid: number };
+  /** PEM of the CA that signed all certificates. */
+  ca: string;
+  identity: KeyPair;
+  /** Requests that the target has answered. */
+  answered(): Promise<number>;
+  /** A second proxy of ours in front of another target. */
+  ours(name: string, options: OurOptions): Promise<Subject>;
+  byteInFrontOf(port: number): Promise<Subject>;
+  /** A folder with one connector, as a proxy reads it. */
+  connectors(): Promise<string>;
+  /** The connector's tunnel token. */
+  tunnelToken: string;
+  /** A token that may do everything at the API server. */
+  adminToken: string;
+}
+
+export async function startBench(): Promise<Bench> {
+  const stack = new AsyncDisposableStack();
+  try {
+    return await prepare(stack);
+  } catch (error) {
+    await stack.disposeAsync();
+    throw error;
+  }
+}
+
+async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
+  const folder = await mkdtemp(join(tmpdir(), "bench-"));
+  stack.defer(() => rm(folder, { recursive: true }));
+  const plane = await startControlPlane();
+  stack.defer(() => plane.stop());
+  const testCa = await createTestCa();
+  const identity = await testCa.leaf(["127.0.0.1", "localhost"]);
+  const files = {
+    ca: join(folder, "ca.pem"),
+    certificate: join(folder, "tls.pem"),
+    key: join(folder, "tls.key"),
+    both: join(folder, "both.pem"),
+  };
+  await writeFile(files.ca, testCa.certificate);
+  await writeFile(files.certificate, identity.certificate);
+  await writeFile(files.key, identity.key);
+  await writeFile(files.both, `${identity.certificate}\n${identity.key}\n`);
+  await mkdir(join(folder, "www"));
+  await writeFile(join(folder, "www/small"), "s".repeat(2048));
+  await writeFile(join(folder, "www/big"), "b".repeat(5 << 20));
+
+  const own = async (
+    core: number,
+    command: readonly string[],
+    options?: { ready?: string; quiet?: boolean },
+  ): Promise<Started> => stack.use(await start(core, command, options));
+  const node = (script: string, more: object, flags: readonly string[] = []) => [
+    process.execPath,
+    ...flags,
+    isAbsolute(script) ? script : fileURLToPath(new URL(script, import.meta.url)),
+    JSON.stringify(more),
+  ];
+
+  const [target, status, nginx, haproxy, nodeHttp, kubectl] = (await Promise.all(
+    Array.from({ length: 6 }, () => freePort()),
+  )) as [number, number, number, number, number, number];
+  await writeFile(join(folder, "target.conf"), nginxTarget(folder, files, target, status));
+  await writeFile(join(folder, "proxy.conf"), nginxProxy(folder, files, nginx, target));
+  await writeFile(join(folder, "haproxy.cfg"), haproxyProxy(files, haproxy, target));
+  await writeFile(join(folder, "kubeconfig"), kubeconfig(target, files.ca));
+  const nginxOf = (file: string) => ["nginx", "-e", "stderr", "-p", folder, "-c", join(folder, file)];
+  const parts = { ca: testCa.certificate, ...identity, token };
+
+  const started = {
+    target: await own(otherCore, nginxOf("target.conf")),
+    nginx: await own(measuredCore, nginxOf("proxy.conf")),
+    haproxy: await own(measuredCore, ["haproxy", "-q", "-db", "-f", join(folder, "haproxy.cfg")]),
+    nodeHttp: await own(measuredCore, node("node-http.ts", { ...parts, listen: nodeHttp, target }), { ready: "ready" }),
+    kubectl: await own(
+      measuredCore,
+      [
+        join(plane.bin, "kubectl"),
+        `--kubeconfig=${join(folder, "kubeconfig")}`,
+        "proxy",
+        `--port=${kubectl}`,
+        "--accept-paths=.*",
+        "--accept-hosts=.*",
+      ],
+      // It complains of each request that is under way when the load ends.
+      { quiet: true },
+    ),
+  };
+  await Promise.all([target, status, nginx, haproxy, kubectl].map(listening));
+
+  const uid = await createPod(plane.admin, "team-a", "bench");
+  const admin = await adminToken(plane);
+  const tokens = await Promise.all(
+    ["kube-connector-tunnel", "kube-connector"].map((audience) =>
+      requestToken(plane.admin, { namespace: "team-a", audience, pod: { name: "bench", uid } }),
+    ),
+  );
+  const [tunnelToken, callerToken] = tokens.map((one) => one.reveal()) as [string, string];
+
+  let count = 0;
+  const connectors = async (options: OurOptions): Promise<string> => {
+    const directory = join(folder, `connectors-${(count += 1)}`);
+    await mkdir(join(directory, "prod"), { recursive: true });
+    const entries = await resolvedParts({
+      name: "prod",
+      address: `https://127.0.0.1:${options.port}`,
+      tls: { caBundle: options.caBundle ?? testCa.certificate },
+      token: options.token ?? token,
+      ca: testCa,
+      // wrk sends the host of its URL as SNI.
+      more: {
+        serviceNames: ["localhost"],
+        limits: { requestsPerSecond: 100_000, burst: 1_000_000, streams: 100_000 },
+      },
+    });
+    for (const [entry, one] of Object.entries(entries)) await writeFile(join(directory, "prod", entry), one.reveal());
+    return directory;
+  };
+  const ours: Bench["ours"] = async (name, options) => {
+    const directory = await connectors(options);
+    const [forward, reverse] = [await freePort(), await freePort()];
+    const asked = {
+      directory,
+      forward,
+      reverse,
+      ...(options.whole ? { api: { url: plane.url, ca: plane.ca, token: admin } } : {}),
+    };
+    const flags = options.flags ?? ["--max-semi-space-size=2"];
+    const proxy = await own(measuredCore, node(options.script ?? "our-proxy.ts", asked, flags), {
+      ready: "ready",
+      quiet: true,
+    });
+    const headers = [`Authorization: Bearer ${callerToken}`];
+    return { name, pid: proxy.pid, port: reverse, tls: true, forward, headers };
+  };
+  const byteInFrontOf = async (port: number): Promise<Subject> => {
+    const listen = await freePort();
+    const pipe = await own(measuredCore, node("byte-pipe.ts", { ...parts, listen, target: port }), { ready: "ready" });
+    return {
+      name: "byte pipe",
+      pid: pipe.pid,
+      port: listen,
+      tls: true,
+      headers: [`Authorization: Bearer ${callerToken}`],
+    };
+  };
+  const peer = (name: string, one: Started, port: number, tls = true): Subject => ({
+    name,
+    pid: one.pid,
+    port,
+    tls,
+    headers: [`Authorization: Bearer ${callerToken}`],
+  });
+  return {
+    subjects: {
+      nginx: peer("nginx", started.nginx, nginx),
+      haproxy: peer("haproxy", started.haproxy, haproxy),
+      "byte pipe": await byteInFrontOf(target),
+      ours: await ours("ours", { port: target }),
+      "ours, whole": await ours("ours, whole", { port: target, whole: true }),
+      "kubectl proxy": peer("kubectl proxy", started.kubectl, kubectl, false),
+      "node:http": peer("node:http", started.nodeHttp, nodeHttp),
+    },
+    plane,
+    target: { port: target, pid: started.target.pid },
+    ca: testCa.certificate,
+    identity,
+    tunnelToken,
+    adminToken: admin,
+    connectors: () => connectors({ port: target }),
+    ours,
+    byteInFrontOf,
+    async answered() {
+      const text = await (await fetch(`http://127.0.0.1:${status}/`)).text();
+      return Number(/requests\s+\d+ \d+ (\d+)/.exec(text)?.[1]);
+    },
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+async function adminToken(plane: ControlPlane): Promise<string> {
+  await ensureServiceAccount(plane.admin, "team-a", "admin");
+  await plane.admin.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
+    body: {
+      metadata: { name: "bench" },
+      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "cluster-admin" },
+      subjects: [{ kind: "ServiceAccount", namespace: "team-a", name: "admin" }],
+    },
+  });
+  const audience = "https://kubernetes.default.svc.cluster.local";
+  return (await requestToken(plane.admin, { namespace: "team-a", serviceAccount: "admin", audience })).reveal();
+}
+
+interface Files {
+  ca: string;
+  certificate: string;
+  key: string;
+  both: string;
+}
+
+/** What both nginx have in common; one process, no master. */
+function nginxParts(folder: string, files: Files): { global: string; http: string; tls: string } {
+  return {
+    global: `daemon off; master_process off; pid ${folder}/nginx-${Math.random()}.pid; error_log stderr crit;
+events { worker_connections 8000; }`,
+    http: `access_log off; keepalive_requests 100000000; keepalive_timeout 1h; tcp_nodelay on;
+client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy; fastcgi_temp_path ${folder}/f;
+uwsgi_temp_path ${folder}/u; scgi_temp_path ${folder}/s;`,
+    tls: `ssl_certificate ${files.certificate}; ssl_certificate_key ${files.key};
+ssl_protocols TLSv1.2 TLSv1.3;`,
+  };
+}
+
+function nginxTarget(folder: string, files: Files, port: number, status: number): string {
+  const { global, http, tls } = nginxParts(folder, files);
+  return `${global}
+http { ${http} open_file_cache max=10; default_type application/json;
+server { listen 127.0.0.1:${port} ssl backlog=4096; ${tls} root ${folder}/www; }
+server { listen 127.0.0.1:${status}; location / { stub_status; } } }`;
+}
+
+function nginxProxy(folder: string, files: Files, port: number, target: number): string {
+  const { global, http, tls } = nginxParts(folder, files);
+  return `${global}
+http { ${http}
+upstream target { server 127.0.0.1:${target}; keepalive 1024; keepalive_requests 100000000; keepalive_timeout 1h; }
+server { listen 127.0.0.1:${port} ssl backlog=4096; ${tls}
+location / { proxy_pass https://target; proxy_http_version 1.1; proxy_set_header Connection "";
+proxy_set_header Host 127.0.0.1:${target}; proxy_set_header Authorization "Bearer ${token}"; proxy_buffering off;
+proxy_request_buffering off; proxy_read_timeout 1h; proxy_ssl_verify on; proxy_ssl_trusted_certificate ${files.ca};
+proxy_ssl_name localhost; proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.2 TLSv1.3; } } }`;
+}
+
+function haproxyProxy(files: Files, port: number, target: number): string {
+  return `global
+  nbthread 1
+  maxconn 4000
+defaults
+  mode http
+  timeout connect 10s
+  timeout client 1h
+  timeout server 1h
+frontend door
+  bind 127.0.0.1:${port} ssl crt ${files.both} alpn http/1.1
+  http-request set-header Authorization "Bearer ${token}"
+  default_backend target
+backend target
+  http-reuse always
+  server one 127.0.0.1:${target} ssl verify required ca-file ${files.ca} sni str(localhost) alpn http/1.1
+`;
+}
+
+function kubeconfig(target: number, ca: string): string {
+  return JSON.stringify({
+    apiVersion: "v1",
+    kind: "Config",
+    clusters: [{ name: "c", cluster: { server: `https://127.0.0.1:${target}`, "certificate-authority": ca } }],
+    users: [{ name: "u", user: { token } }],
+    contexts: [{ name: "c", context: { cluster: "c", user: "u" } }],
+    "current-context": "c",
+  });
+}
