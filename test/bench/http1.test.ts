@@ -3,7 +3,7 @@
 // "ours" is the relay alone; "ours, whole" reviews tokens and grants at a real API server, counts, and logs each request.
 
 import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { loadavg, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -23,7 +23,13 @@ beforeAll(async () => {
   leaveMeasuredCore();
   bench = await startBench();
 }, 60_000);
-afterAll(() => bench[Symbol.asyncDispose]());
+afterAll(async () => {
+  const [one = 0] = loadavg();
+  console.log(
+    `load of the machine at the end: ${one.toFixed(1)} (above 2 or 3, others were at work and figures say less)`,
+  );
+  await bench[Symbol.asyncDispose]();
+});
 
 /** Rounds after one that is thrown away. */
 async function compare(names: readonly SubjectName[], measure: (subject: Subject) => Promise<number>) {

@@ -3,6 +3,8 @@ import type { Bench, Subject } from "./peers.ts";
 
 /** Milliseconds of load before the measuring begins: handshakes are over, code is warm. */
 const settle = 300;
+/** Fewer requests than this say nothing. */
+const fewest = 30;
 
 /**
  * CPU microseconds that a proxy needs for one request, while wrk keeps that many connections busy with it. Requests are
@@ -15,14 +17,19 @@ export async function cpuPerRequest(
 ): Promise<number> {
   const headers = subject.headers.flatMap((line) => ["-H", line]);
   const url = `${subject.tls ? "https" : "http"}://localhost:${subject.port}${load.path}`;
-  const seconds = Math.ceil((settle + load.milliseconds) / 1000) + 1;
+  const seconds = Math.ceil((settle + load.milliseconds) / 1000) + 4;
   const amount = ["-t1", `-c${load.connections}`, `-d${seconds}s`];
   await using wrk = await start(otherCore, ["wrk", ...amount, ...headers, url]);
   await sleep(settle);
   if (wrk.child.exitCode !== null) throw new Error(`wrk ended at once before ${subject.name}`);
   const before = await countsOf(bench, subject);
   await sleep(load.milliseconds);
-  const after = await countsOf(bench, subject);
+  let after = await countsOf(bench, subject);
+  // On a machine that has other things to do, for as long as it takes to see some.
+  while (after.requests - before.requests < fewest && wrk.child.exitCode === null) {
+    await sleep(load.milliseconds);
+    after = await countsOf(bench, subject);
+  }
   // Our own question is a request too.
   return (after.cpu - before.cpu) / (after.requests - before.requests - 1);
 }
