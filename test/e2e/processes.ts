@@ -31,5 +31,5 @@ export function residentBytes(pid: number): number {
 export function volumeMounts(): number {
   return readFileSync("/proc/self/mountinfo", "utf8")
     .split("\n")
-    .filter((line) => line.includes("connectors-csi:")).length;
+    .filter((line) => line.includes("connectors-csi:") && line.includes(" /var/lib/kubelet/")).length;
 }
