@@ -140,18 +140,25 @@ test("the cluster's signing key changes: new tokens are good at once, old ones u
 
 test("without the API server a pod that it vouched for goes on for ten seconds at most, a new one gets 503", async () => {
   const fresh = await world.pod("team-a", "fresh");
-  expect(await secondsUntil(200, owner)).toBeLessThan(5);
+  // One that nobody has asked about: of `owner` the answer may be eight seconds old already.
+  const known = await world.pod("team-a", "known");
+  expect(await secondsUntil(200, known)).toBeLessThan(5);
+  let seconds = 0;
   await world.plane.control("stop", "apiserver");
-  const gone = performance.now();
-  const refused = await world.get(fresh);
-  expect([refused.status, refused.head]).toEqual([503, expect.stringContaining("Retry-After: 3")]);
-  expect(refused.body).toContain("The API server cannot say whose request token this is");
-  expect(await status(owner)).toBe(200);
-  await secondsUntil(503, owner);
-  const seconds = (performance.now() - gone) / 1000;
-  expect(seconds).toBeLessThan(11);
-  expect(await world.read("/readyz")).toBe("ok\n");
-  await world.plane.control("start", "apiserver");
+  try {
+    const gone = performance.now();
+    // First, while its ten seconds last: that the API server does not answer may take five of them to find out.
+    expect(await status(known)).toBe(200);
+    const refused = await world.get(fresh);
+    expect([refused.status, refused.head]).toEqual([503, expect.stringContaining("Retry-After: 3")]);
+    expect(refused.body).toContain("The API server cannot say whose request token this is");
+    await secondsUntil(503, known);
+    seconds = (performance.now() - gone) / 1000;
+    expect(seconds).toBeLessThan(11);
+    expect(await world.read("/readyz")).toBe("ok\n");
+  } finally {
+    await world.plane.control("start", "apiserver");
+  }
   const back = await secondsUntil(200, fresh);
   console.log(
     `API server away: known pod refused after ${seconds.toFixed(1)} s, served ${back.toFixed(1)} s after its return`,
