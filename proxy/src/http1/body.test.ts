@@ -32,6 +32,7 @@ describe.each(pieces)("in pieces of %i bytes", (piece) => {
     ["00000000001\r\nx\r\n0\r\n\r\n", true],
     ["0\r\nX-Trailer: 1\r\nY:\r\n\r\n", true],
     ["5\r\nhel", false],
+    [`0\r\nX: ${"1".repeat(4096 - 7)}\r\n\r\n`, true],
     ["0\r\n", false],
   ])("a chunked body %j ends where it ends: %s", (body, done) => {
     const made = framer("chunked");
@@ -61,10 +62,18 @@ describe.each(pieces)("in pieces of %i bytes", (piece) => {
     "0\r\nX : 1\r\n\r\n",
     "0\r\n folded\r\n\r\n",
     "0\r\nContent-Length: 5\r\n\r\n",
+    `0\r\nX: ${"1".repeat(4096 - 6)}\r\n\r\n`,
     `0\r\n${"X: 1\r\n".repeat(2000)}\r\n`,
   ])("%j is refused", (body) => {
     expect(() => taken(framer("chunked"), body, piece)).toThrow(/malformed/);
   });
+
+  test.each(["0\r\n\rG", "0\r\nX: 1\rY: 2", "0\r\nX: \0", "0\r\nX\x7f"])(
+    "of a trailer line nothing goes on that a line may not have, although its end has not come: %j",
+    (body) => {
+      expect(() => taken(framer("chunked"), body, piece)).toThrow(/malformed/);
+    },
+  );
 
   test("a body with a length ends at it", () => {
     const made = framer("length", 5);

@@ -1,8 +1,11 @@
 import { Refusal } from "../answers.ts";
 import { type BodyKind, parseFieldLine } from "./head.ts";
 
-/** Most bytes of all trailer lines of one body. */
-const trailerLimit = 8192;
+/** Most bytes of all trailer lines of one body, with the empty one: Go's net/http reads no more, and breaks off. */
+const trailerLimit = 4096;
+
+/** A trailer line, or its beginning: what of it has come goes on before its end is there. */
+const startOfLine = /^[\t\x20-\x7e\x80-\xff]*(?:\r\n?)?$/;
 
 type Step = "size" | "sizeEnd" | "data" | "dataCr" | "dataLf" | "trailer" | "done";
 
@@ -120,6 +123,7 @@ export class BodyFramer {
     this.#trailerBytes += end - offset;
     expect(this.#trailerBytes <= trailerLimit);
     this.#trailer += bytes.toString("latin1", offset, end);
+    expect(startOfLine.test(this.#trailer));
     if (lineEnd < 0) return end;
     expect(this.#trailer.endsWith("\r\n"));
     const line = this.#trailer.slice(0, -2);
