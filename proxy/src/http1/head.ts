@@ -154,6 +154,9 @@ interface Fields {
   expect: string | undefined;
 }
 
+/** What says where a message ends has no place behind its end. */
+const untrailable = new Set(["content-length", "transfer-encoding", "trailer"]);
+
 /** Stands where there is no Connection line; nothing is ever added to it. */
 const noNames = new Set<string>();
 
@@ -173,23 +176,26 @@ function parseFields(text: string | undefined): Fields {
     let lf = text.indexOf("\n", start);
     while (lf > 0 && text.charCodeAt(lf - 1) !== 0x0d) lf = text.indexOf("\n", lf + 1);
     const end = lf > 0 ? lf - 1 : text.length;
-    const header = parseFieldLine(text.slice(start, end));
+    const line = text.slice(start, end);
+    const header = parseFieldLine(line);
     fields.headers.push(header);
-    noteField(fields, header);
+    noteField(fields, header, line);
     start = end + 2;
   }
   if (fields.chunked && fields.length >= 0) throw bad("it has both Content-Length and Transfer-Encoding");
   return fields;
 }
 
-function noteField(fields: Fields, { lower, value }: Header): void {
+function noteField(fields: Fields, { lower, value }: Header, line: string): void {
   switch (lower) {
     case "content-length":
+      refuseTab(line);
       if (fields.length >= 0) throw bad("it has more than one Content-Length");
       if (!/^\d{1,15}$/.test(value)) throw bad("its Content-Length is no plain number of at most 15 digits");
       fields.length = Number(value);
       break;
     case "transfer-encoding":
+      refuseTab(line);
       if (fields.chunked) throw bad("it has more than one Transfer-Encoding");
       if (value.toLowerCase() !== "chunked") throw bad("its Transfer-Encoding should be chunked");
       fields.chunked = true;
@@ -202,11 +208,22 @@ function noteField(fields: Fields, { lower, value }: Header): void {
       fields.host = value;
       fields.hosts += 1;
       break;
+    case "trailer":
+      // Go's net/http refuses such a message, others read it.
+      if (value.split(",").some((item) => untrailable.has(trimBlanks(item, 0).toLowerCase()))) {
+        throw bad("its Trailer header names what may not be in a trailer");
+      }
+      break;
     case "expect":
       fields.expect = fields.expect === undefined ? value : `${fields.expect}, ${value}`;
       break;
     default:
   }
+}
+
+/** node:http takes `chunked` with a tab behind it for an unknown coding. */
+function refuseTab(line: string): void {
+  if (line.includes("\t")) throw bad("its length or coding has a tab beside it");
 }
 
 /** One `name: value` line of a head or a trailer. */
