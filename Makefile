@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
-.PHONY: help demo test unit integration e2e bench lint format generate bundle setup clean
+.PHONY: help demo test unit integration e2e fuzz bench lint format generate bundle setup clean
 
 help:
 	@echo "make demo            see it work, with no cluster at hand (DIR=path serves your own Connector files)"
@@ -10,6 +10,7 @@ help:
 	@echo "make unit            the quick tests alone"
 	@echo "make integration     rooms together, before a real API server"
 	@echo "make e2e             the tests on a real cluster (root); ARGS=... goes to vitest"
+	@echo "make fuzz            the HTTP/1.1 framer against other parsers, 5 minutes; ARGS=\"--seconds N --seed N --case FILE\""
 	@echo "make bench           figures, each as a line: name value unit target ok|short"
 	@echo "make lint | format | generate | bundle"
 
@@ -35,6 +36,9 @@ integration: setup
 
 e2e: setup
 	@scripts/e2e.sh $(ARGS)
+
+fuzz: setup
+	@node test/fuzz/main.ts $(ARGS)
 
 bench: setup
 	@test/bench/install.sh
