@@ -65,7 +65,8 @@ export function startDirectorySource(options: DirectorySourceOptions): Connector
       if (errnoOf(error) !== "ENOENT" || !served.isSynced()) return;
       names = [];
     }
-    for (const name of names) await readOne(name);
+    // Side by side: on a busy machine each step of a file's reading waits for a turn.
+    await Promise.all(names.map(readOne));
     for (const name of new Set([...served.places(), ...badSince.keys()])) if (!names.includes(name)) forget(name);
     if (!stopped) served.announceSynced();
   }
@@ -120,17 +121,21 @@ async function readEntries(folder: string): Promise<Record<string, Secret>> {
   for (let attempt = 0; attempt < 3; attempt += 1) {
     const data = await realpath(join(folder, "..data")).catch(() => folder);
     const before = await stamps(data);
-    const entries: Record<string, Secret> = {};
-    for (const name of Object.values(resolvedEntries)) {
-      const text = await readFile(join(data, name), "utf8").catch((error: unknown) => {
-        if (errnoOf(error) === "ENOENT") return undefined;
-        throw Fault.from(error, `Cannot read ${name}`);
-      });
-      if (text !== undefined) entries[name] = new Secret(name === resolvedEntries.token ? text.trim() : text);
-    }
-    if ((await stamps(data)) === before) return entries;
+    const entries = await Promise.all(Object.values(resolvedEntries).map((name) => readEntry(data, name)));
+    if ((await stamps(data)) === before) return Object.fromEntries(entries.flat());
   }
   throw new Fault("unavailable", "The files changed while they were read");
+}
+
+/** One entry with its name; none when there is no such file. */
+async function readEntry(folder: string, name: string): Promise<[string, Secret][]> {
+  try {
+    const text = await readFile(join(folder, name), "utf8");
+    return [[name, new Secret(name === resolvedEntries.token ? text.trim() : text)]];
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return [];
+    throw Fault.from(error, `Cannot read ${name}`);
+  }
 }
 
 async function stamps(folder: string): Promise<string> {
