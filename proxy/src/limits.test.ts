@@ -101,12 +101,20 @@ describe("attack 22: heads", () => {
   });
 });
 
-test("an address gets no more connections than its share, and gets them again when it has closed some", async () => {
+test("an address gets no more connections than its share, is told so, and gets them again when it has closed some", async () => {
   await using room = await startTestProxy({ limits: { connectionsPerAddress: 2 } });
   const first = await room.raw();
   const second = await room.raw();
   await pause(20);
+  const third = await room.raw();
+  third.send(connectText(room.authority));
+  const sentence = "Too many connections: 127.0.0.1 has 2 open, and more are not taken";
+  const [head = "", body = ""] = (await third.closed()).split("\r\n\r\n");
+  expect(head).toMatch(new RegExp(`^HTTP/1.1 429 ${sentence}\r\n[^]*\r\nRetry-After: 1\r\nConnection: close$`));
+  expect(JSON.parse(body)).toMatchObject({ kind: "Status", code: 429, reason: "TooManyRequests", message: sentence });
+  // One that says nothing holds no place for long, and at the other door a word would cost a handshake.
   await (await room.raw()).closed();
+  await (await openRaw(room.proxy.reversePort)).closed();
   const elsewhere = connect({ host: "127.0.0.1", port: room.proxy.forwardPort, localAddress: "127.0.0.2" });
   await new Promise((resolve) => elsewhere.once("connect", resolve));
   elsewhere.destroy();
@@ -120,7 +128,23 @@ test("all addresses together get no more than the limit", async () => {
   await using room = await startTestProxy({ limits: { connections: 1 } });
   await room.raw();
   await pause(20);
-  await (await room.raw()).closed();
+  const second = await room.raw();
+  second.send(connectText(room.authority));
+  expect(await second.closed()).toMatch(
+    /^HTTP\/1\.1 503 The proxy has 1 connections open and takes no more; try again\r\n/,
+  );
+});
+
+test("of those who are turned away only a hundred at a time are told, and they hold nothing up at the end", async () => {
+  await using room = await startTestProxy({ limits: { connectionsPerAddress: 1 }, timeouts: { linger: 60_000 } });
+  await room.raw();
+  await pause(20);
+  const clients = await Promise.all(Array.from({ length: 120 }, () => room.raw()));
+  await pause(100);
+  for (const client of clients) client.send(connectText(room.authority));
+  const answers = await Promise.all(clients.map((client) => client.closed()));
+  expect(answers.filter((answer) => answer.startsWith("HTTP/1.1 429 "))).toHaveLength(100);
+  expect(answers.filter((answer) => answer === "")).toHaveLength(20);
 });
 
 describe("stop", () => {

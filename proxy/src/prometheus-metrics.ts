@@ -48,7 +48,7 @@ export function createPrometheusMetrics(
   const cache = counter("cache_total", "Readings of the caches of reviews.", ["cache", "result"]);
   const limited = counter("limited_total", "Requests refused because their caller is over a limit.", ["limit"]);
   const connections = gauge("connections_open", "Connections of clients.", ["door"]);
-  const refused = counter("connections_refused_total", "Connections closed at once, being too many.", ["limit"]);
+  const refused = counter("connections_refused_total", "Connections not taken, being too many.", ["limit"]);
   const audited = counter("audit_events_total", "Audit events, by what became of them.", ["result"]);
   // From the first moment, so that an increase from nothing shows.
   for (const limit of ["rate", "streams"] as const) limited.inc({ limit }, 0);

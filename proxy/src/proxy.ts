@@ -1,6 +1,7 @@
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { type Clock, Fault, type Log, type ResolvedConnector, type Running, sleep } from "@kube-connector/core";
+import { Refusal } from "./answers.ts";
 import { type Audit, noAudit } from "./audit/audit.ts";
 import type { Authenticator } from "./authenticate.ts";
 import type { Authorizer } from "./authorize.ts";
@@ -14,6 +15,7 @@ import type { Door, ProxyMetrics } from "./metrics.ts";
 import { defaultLimits, defaultTimeouts, type Limits, type Timeouts } from "./timeouts.ts";
 import { reducesAnswers } from "./policy.ts";
 import { Tunnel } from "./tunnel.ts";
+import { createTurnedAway, type TurnedAway } from "./turned-away.ts";
 import type { OpenStream } from "./open-streams.ts";
 import { createUpstreams, type Upstreams } from "./upstream.ts";
 
@@ -71,6 +73,7 @@ class ProxyProcess implements RunningProxy {
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
   readonly #perAddress = new Map<string, number>();
+  readonly #turnedAway: TurnedAway;
   readonly #tunnels = new Set<Tunnel>();
   readonly #connections = new Set<ClientConnection | Http2Connection>();
   readonly #unsubscribe: () => void;
@@ -96,6 +99,7 @@ class ProxyProcess implements RunningProxy {
       timeouts,
       allowLoopbackTargets: options.allowLoopbackTargets ?? false,
     });
+    this.#turnedAway = createTurnedAway({ clock, patience: timeouts.linger });
     const isDraining = () => this.#life !== "serving" && this.#life !== "leaving";
     this.#with = {
       connectors,
@@ -164,23 +168,29 @@ class ProxyProcess implements RunningProxy {
     server.on("connection", (socket) => {
       // Whatever happens to it, "close" follows.
       socket.on("error", () => undefined);
-      if (this.#admit(socket, door)) accept(socket);
+      const refusal = this.#admit(socket, door);
+      if (refusal === undefined) accept(socket);
+      else if (door === "forward") this.#turnedAway.tell(socket, refusal);
       else socket.destroy();
     });
     return (server.address() as AddressInfo).port;
   }
 
-  /** Counts a new connection, in all and for its address; false when there are too many. */
-  #admit(socket: Socket, door: Door): boolean {
+  /** Counts a new connection, in all and for its address; why not, when there are too many. */
+  #admit(socket: Socket, door: Door): Refusal | undefined {
     const address = socket.remoteAddress;
     const { limits, metrics } = this.#with;
-    if (address === undefined) return false;
+    if (address === undefined) return new Refusal(503, "The connection is gone");
     const count = this.#perAddress.get(address) ?? 0;
     const isFull = this.#sockets.size >= limits.connections;
     if (isFull || count >= limits.connectionsPerAddress) {
       metrics.connectionRefused(isFull ? "all" : "address");
       this.#with.log.debug("A connection was refused because there are too many", { remote: address, count });
-      return false;
+      return isFull
+        ? new Refusal(503, `The proxy has ${limits.connections} connections open and takes no more; try again`)
+        : new Refusal(429, `Too many connections: ${address} has ${count} open, and more are not taken`, undefined, {
+            retryAfter: 1,
+          });
     }
     this.#sockets.add(socket);
     metrics.connections(door, 1);
@@ -193,7 +203,7 @@ class ProxyProcess implements RunningProxy {
       if (left > 0) this.#perAddress.set(address, left);
       else this.#perAddress.delete(address);
     });
-    return true;
+    return undefined;
   }
 
   #tunnel(socket: Socket): void {
@@ -296,6 +306,7 @@ class ProxyProcess implements RunningProxy {
     for (const server of this.#servers) server.close();
     for (const connection of this.#connections) connection.cut("Draining");
     for (const socket of this.#sockets) socket.destroy();
+    this.#turnedAway.stop();
     this.#with.upstreams.stop();
     // Each tells of its end when it closes: before whoever listens is stopped.
     await this.#empty(this.#with.timeouts.linger);
