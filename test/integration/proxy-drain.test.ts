@@ -1,16 +1,15 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Secret } from "@kube-connector/core";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { startBalancer } from "../kit/balancer.ts";
 import { createTestCa } from "../kit/certificates.ts";
 import { type ControlPlane, createPod, requestToken, startControlPlane } from "../kit/control-plane.ts";
 import { openRaw, openSecure, type RawClient } from "../kit/raw-client.ts";
+import { type Replica, startReplica } from "../kit/replica.ts";
 import { resolvedParts } from "../kit/resolved.ts";
 import { startSteadyClients, throughTunnel } from "../kit/steady-clients.ts";
 import { basic } from "../kit/test-proxy.ts";
@@ -19,7 +18,6 @@ import { basic } from "../kit/test-proxy.ts";
 // never try again: a rolling update and the loss of a node's replica by SIGTERM cost no request, and no request reaches the
 // target twice. Watches go on through the grace period and end cleanly, in a way that their clients take up again.
 
-const main = fileURLToPath(new URL("../kit/replica-main.ts", import.meta.url));
 const sleep = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 const host = "c-prod.team-a.svc.cluster.local";
 let plane: ControlPlane;
@@ -72,54 +70,33 @@ afterAll(async () => {
   await rm(directory, { recursive: true });
 });
 
-interface Replica {
-  child: ChildProcess;
-  forward: number;
-  reverse: number;
-  ended: Promise<number | null>;
-  isReady: () => Promise<boolean>;
+async function startDrained(): Promise<Replica> {
+  const flags = { audit: "off", "log-level": "warn", "drain-delay": "2s", "drain-grace": "1s" };
+  const replica = await startReplica({ directory, kubeconfig: plane.kubeconfig, flags });
+  onTestFinished(() => void replica.child.kill("SIGKILL"));
+  replica.log.pipe(process.stderr, { end: false });
+  return replica;
 }
 
-let nextPort = 27_000 + (process.pid % 500) * 6;
-
-async function startReplica(): Promise<Replica> {
-  const [forward, reverse, internal] = [nextPort++, nextPort++, nextPort++];
-  const flags = {
-    "connectors-dir": directory,
-    kubeconfig: plane.kubeconfig,
-    audit: "off",
-    "log-level": "warn",
-    "forward-address": `127.0.0.1:${forward}`,
-    "reverse-address": `127.0.0.1:${reverse}`,
-    "private-address": `127.0.0.1:${internal}`,
-    "drain-delay": "2s",
-    "drain-grace": "1s",
-  };
-  const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]);
-  const child = spawn(process.execPath, [main, ...args], { env: { PATH: process.env.PATH ?? "" }, stdio: "inherit" });
-  onTestFinished(() => void child.kill("SIGKILL"));
-  const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
-  const isReady = async () =>
-    await fetch(`http://127.0.0.1:${internal}/readyz`).then(
-      ({ ok }) => ok,
-      () => false,
-    );
-  await expect.poll(isReady, { timeout: 20_000 }).toBe(true);
-  return { child, forward, reverse, ended, isReady };
-}
+const readinessOf = (replica: Replica) => async () =>
+  await replica.read("/readyz").then(
+    (text) => text === "ok\n",
+    () => false,
+  );
 
 async function startService() {
   const late = { every: 100, late: 400 };
   const [forward, reverse] = [await startBalancer(late), await startBalancer(late)];
   const add = (replica: Replica) => {
-    forward.add({ port: replica.forward, isReady: replica.isReady });
-    reverse.add({ port: replica.reverse, isReady: replica.isReady });
+    const isReady = readinessOf(replica);
+    forward.add({ port: replica.forward, isReady });
+    reverse.add({ port: replica.reverse, isReady });
     return replica;
   };
   return {
     tunnelled: throughTunnel(forward.port, authority, basic("team-a/prod", tunnel.reveal()), ca),
     direct: async () => await openSecure({ port: reverse.port }, { ca, servername: host }),
-    start: async () => add(await startReplica()),
+    start: async () => add(await startDrained()),
     async [Symbol.asyncDispose]() {
       await forward[Symbol.asyncDispose]();
       await reverse[Symbol.asyncDispose]();
