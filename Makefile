@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
-.PHONY: help demo test unit integration e2e fuzz bench lint format generate bundle setup clean
+.PHONY: help demo test unit integration e2e fuzz bench soak lint format generate bundle setup clean
 
 help:
 	@echo "make demo            see it work, with no cluster at hand (DIR=path serves your own Connector files)"
@@ -12,6 +12,7 @@ help:
 	@echo "make e2e             the tests on a real cluster (root); ARGS=... goes to vitest"
 	@echo "make fuzz            the HTTP/1.1 framer against other parsers, 5 minutes; ARGS=\"--seconds N --seed N --case FILE\""
 	@echo "make bench           figures, each as a line: name value unit target ok|short"
+	@echo "make soak            ten minutes of everything at once, and what is left of it; DURATION=seconds SEED=number"
 	@echo "make lint | format | generate | bundle"
 
 setup:
@@ -45,6 +46,10 @@ bench: setup
 	@test/cluster/build.sh >/dev/null
 	@rm -f test/bench/results.json
 	@vitest run --project bench --disable-console-intercept $(ARGS)
+
+soak: setup
+	@test/cluster/build.sh >/dev/null
+	@vitest run --project soak --disable-console-intercept $(ARGS)
 
 lint: setup
 	@npm run --silent lint

@@ -41,6 +41,16 @@ export default defineConfig({
       },
       {
         test: {
+          name: "soak",
+          include: ["test/soak/*.test.ts"],
+          // The longest that DURATION allows, and the time to come to rest.
+          testTimeout: 4_000_000,
+          pool: "forks",
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
           name: "bench",
           include: ["test/bench/**/*.test.ts"],
           testTimeout: 600_000,

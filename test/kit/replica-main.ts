@@ -1,4 +1,4 @@
-import { setImmediate } from "node:timers/promises";
+import { setTimeout } from "node:timers/promises";
 import { writeHeapSnapshot } from "node:v8";
 import { createJsonLog, openApiServer, readKubeconfig, runMain, systemClock } from "@kube-connector/core";
 // oxlint-disable-next-line import/no-relative-packages -- the process is no part of the proxy's index
@@ -27,10 +27,10 @@ await runMain(async (argv, env) => {
 });
 
 async function answer({ ask, file }: ToReplica): Promise<void> {
-  // What a first collection lets go of has finalizers; the second one takes what these held.
-  for (let round = 0; round < 4; round += 1) {
+  // What a collection lets go of has finalizers, the next one takes what these held; code is let go of after several.
+  for (let round = 0; round < 10; round += 1) {
     globalThis.gc?.();
-    await setImmediate();
+    await setTimeout(50);
   }
   if (ask === "snapshot") writeHeapSnapshot(file);
   process.send?.({ memory: process.memoryUsage() });
