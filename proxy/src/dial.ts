@@ -185,7 +185,9 @@ function tlsRefusal(plan: DialPlan, cause: unknown): TlsRefusal {
     const why = ssl.toLowerCase().replaceAll("_", " ");
     return new TlsRefusal(502, `The target at ${plan.authority} does not speak TLS as it should (${why})`, cause);
   }
-  const why = cause instanceof Error ? cause.message.slice(0, 300) : "no reason given";
+  // Node adds advice for whoever runs Node ("...; if the root CA is installed locally, try ...").
+  const why =
+    cause instanceof Error ? cause.message.replace(/; if the root CA .*$/s, "").slice(0, 300) : "no reason given";
   return new TlsRefusal(
     502,
     `The certificate of the target cluster at ${plan.authority} is not accepted (${why}); check the connector's CA and serverName`,
