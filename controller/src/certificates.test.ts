@@ -123,7 +123,7 @@ describe.each(Object.entries(targets))("for %s as the target", (_, { host, other
     expect(read.checkIssued(new X509Certificate(authority.certificate))).toBe(true);
   }, 120_000);
 
-  test("a leaf for another host, signed by this CA, is refused: the name constraints hold", async () => {
+  test("attack 18: a leaf for another host, signed by this CA, is refused: the name constraints hold", async () => {
     const { authority } = await mint();
     const ca = save("ca.pem", authority.certificate);
     for (const stranger of other) {

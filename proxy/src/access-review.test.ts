@@ -123,7 +123,7 @@ test("a yes counts ten seconds", async () => {
   await expect(authorizer.may(callerOf("team-b"), prod)).rejects.toThrow(code("permission_denied"));
 });
 
-test("no two callers and no two connectors share a verdict, however their parts are cut", async () => {
+test("attack 31: no two callers and no two connectors share a verdict, however their parts are cut", async () => {
   const { authorizer, api } = make();
   const callers: Partial<Caller>[] = [
     {},

@@ -159,7 +159,7 @@ describe("CONNECT", () => {
     expect(line).toMatch(new RegExp(`^HTTP/1\\.1 ${status} [ -~]+$`));
   });
 
-  test("elsewhere is refused with a reason that Go's clients show (attack 14)", async () => {
+  test("elsewhere is refused with a reason that Go's clients show", async () => {
     const { line } = await refused(() => connectText("10.9.9.9:443"));
     expect(line).toMatch(/^HTTP\/1\.1 403 connector team-a\/prod reaches only 127\.0\.0\.1:\d+$/);
   });
@@ -187,7 +187,7 @@ describe("CONNECT", () => {
     await expect(room.forward("127.0.0.1.example")).rejects.toThrow(/closed|socket disconnected|alert/);
   });
 
-  test("TLS bytes that come with the CONNECT are not lost (attack 5)", async () => {
+  test("TLS bytes that come with the CONNECT are not lost", async () => {
     await using room = await startTestProxy();
     const client = await room.raw();
     // A TLS client whose first bytes go out together with the CONNECT.
@@ -226,28 +226,20 @@ describe("refusals", () => {
 
   test.each([
     ["no Authorization", 401, (a: string) => `GET / HTTP/1.1\r\nHost: ${a}\r\n\r\n`],
-    [
-      "an empty token (attack 11)",
-      401,
-      (a: string) => `GET / HTTP/1.1\r\nHost: ${a}\r\nAuthorization: Bearer \r\n\r\n`,
-    ],
-    ["two tokens (attack 9)", 401, (a: string) => requestText("GET", "/", a, "Authorization: Bearer x\r\n")],
+    ["an empty token", 401, (a: string) => `GET / HTTP/1.1\r\nHost: ${a}\r\nAuthorization: Bearer \r\n\r\n`],
+    ["two tokens", 401, (a: string) => requestText("GET", "/", a, "Authorization: Bearer x\r\n")],
     ["another token", 401, (a: string) => `GET / HTTP/1.1\r\nHost: ${a}\r\nAuthorization: Bearer x\r\n\r\n`],
-    ["another Host (attack 14)", 421, () => requestText("GET", "/", "other.example")],
-    ["dot segments (attack 20)", 400, (a: string) => requestText("GET", "/api/../secrets", a)],
-    ["impersonation (attack 6)", 403, (a: string) => requestText("GET", "/", a, "iMpErSoNaTe-User: admin\r\n")],
-    [
-      "hidden impersonation (attack 10)",
-      403,
-      (a: string) => requestText("GET", "/", a, "Connection: Impersonate-User\r\n"),
-    ],
+    ["another Host", 421, () => requestText("GET", "/", "other.example")],
+    ["dot segments", 400, (a: string) => requestText("GET", "/api/../secrets", a)],
+    ["impersonation", 403, (a: string) => requestText("GET", "/", a, "iMpErSoNaTe-User: admin\r\n")],
+    ["hidden impersonation", 403, (a: string) => requestText("GET", "/", a, "Connection: Impersonate-User\r\n")],
     [
       "an upgrade with a body",
       400,
       (a: string) =>
         requestText("GET", "/", a, "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n", "x"),
     ],
-    ["absolute-form (attack 14)", 400, (a: string) => requestText("GET", "https://other/", a)],
+    ["absolute-form", 400, (a: string) => requestText("GET", "https://other/", a)],
     ["CONNECT", 405, (a: string) => requestText("CONNECT", "10.0.0.1:443", a)],
   ])("%s: %i, and nothing reaches the target", async (_what, status, text) => {
     const answer = await ask(text);
@@ -308,10 +300,7 @@ describe("the target", () => {
   });
 
   test.each([
-    [
-      "of another CA (attack 17)",
-      async (room: Room) => ({ ...room.connector.tls, caBundle: room.connectorCa.certificate }),
-    ],
+    ["of another CA", async (room: Room) => ({ ...room.connector.tls, caBundle: room.connectorCa.certificate })],
     ["for another name", async (room: Room) => ({ ...room.connector.tls, serverName: "other.example" })],
     ["for another IP", async (room: Room) => ({ ...room.connector.tls, serverName: "10.0.0.1" })],
     ["while no CA is given", async () => ({ insecureSkipVerify: false })],
@@ -332,33 +321,13 @@ describe("the target", () => {
     expect((await client.ask(requestText("GET", "/", room.authority))).status).toBe(200);
   });
 
-  test("loopback is refused outside of standalone (attack 15)", async () => {
+  test("loopback is refused outside of standalone", async () => {
     await using room = await startTestProxy({ allowLoopbackTargets: false });
     const client = await room.forward();
     const answer = await client.ask(requestText("GET", "/", room.authority));
     expect(answer.status).toBe(502);
     expect(answer.body).toContain("may not reach");
     expect(room.target.connections.length).toBe(0);
-  });
-
-  test.each([
-    "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-    "HTTP/1.1 200 OK\r\nX : 1\r\n\r\n",
-    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-    "HTTP/1.1 200 OK\n\n",
-    "HTTP/1.1 100 Continue\r\n\r\n".repeat(9),
-    `HTTP/1.1 200 OK\r\nX: ${"x".repeat(70_000)}\r\n\r\n`,
-    "SSH-2.0-OpenSSH\r\n\r\n",
-  ])("an answer that cannot be read in one way only is a 502: %j", async (answer) => {
-    await using room = await startTestProxy({
-      onConnection: (connection) => {
-        void connection.until("\r\n\r\n").then(() => connection.send(answer));
-      },
-    });
-    const client = await room.forward();
-    client.send(requestText("GET", "/", room.authority));
-    const all = await client.until("HTTP/1.1 502 Bad Gateway");
-    expect(all).not.toContain("200 OK");
   });
 });
 

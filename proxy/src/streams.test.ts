@@ -78,23 +78,6 @@ describe("a client that goes", () => {
     expect(room.target.connections.length).toBe(0);
     expect(codes).toEqual([499]);
   });
-
-  test("1,000 aborted watches leave no connection upstream", async () => {
-    await using room = await startTestProxy({ onConnection: watches });
-    for (let round = 0; round < 20; round++) {
-      await Promise.all(
-        Array.from({ length: 50 }, async () => {
-          const client = await room.direct();
-          client.send(requestText("GET", "/watch?watch=1", "c-prod.team-a.svc"));
-          await client.until("first");
-          client.socket.destroy();
-        }),
-      );
-    }
-    await until(() => room.target.open() === 0);
-    expect(room.target.connections.length).toBe(1000);
-    await until(() => room.proxy.openConnections() === 0);
-  }, 60_000);
 });
 
 test("a target that breaks off in the middle of an answer is no clean end for the client", async () => {
@@ -105,52 +88,6 @@ test("a target that breaks off in the middle of an answer is no clean end for th
   (await room.target.connection()).socket.destroy();
   expect((await client.closed()).endsWith("5\r\nfirst\r\n")).toBe(true);
 });
-
-test("100 MB to a stopped reader stay with the target, and other clients are not slowed", async () => {
-  const total = 100 * 1024 * 1024;
-  const piece = Buffer.alloc(1024 * 1024, "x");
-  let sent = 0;
-  await using room = await startTestProxy({
-    onConnection: (connection) => {
-      connection.socket.on("data", (bytes: Buffer) => {
-        if (!bytes.includes("/big")) {
-          connection.send(answerWith("small"));
-          return;
-        }
-        connection.send(`HTTP/1.1 200 OK\r\nContent-Length: ${total}\r\n\r\n`);
-        const more = () => {
-          while (sent < total) {
-            sent += piece.length;
-            if (!connection.socket.write(piece)) return;
-          }
-        };
-        connection.socket.on("drain", more);
-        more();
-      });
-    },
-  });
-  const slow = await room.forward();
-  slow.socket.pause();
-  const before = process.memoryUsage();
-  slow.send(requestText("GET", "/big", room.authority));
-  await pause(500);
-  const quick = await room.forward();
-  for (let i = 0; i < 5; i++) {
-    const other = i === 0 ? quick : await room.forward();
-    expect((await other.ask(requestText("GET", "/", room.authority))).body).toBe("small");
-  }
-  const after = process.memoryUsage();
-  // Kernel buffers take some MB; the process keeps at most a few high-water marks (the target is in it, too).
-  expect(sent).toBeLessThan(30 * 1024 * 1024);
-  expect(after.arrayBuffers - before.arrayBuffers).toBeLessThan(16 * 1024 * 1024);
-  let got = 0;
-  slow.socket.removeAllListeners("data");
-  slow.socket.on("data", (bytes) => {
-    got += bytes.length;
-  });
-  slow.socket.resume();
-  await until(() => got >= total, 20_000);
-}, 40_000);
 
 describe("an open stream", () => {
   test.each([

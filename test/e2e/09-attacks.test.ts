@@ -36,7 +36,7 @@ async function ending(client: RawClient): Promise<string> {
 }
 
 describe("the forward door", () => {
-  test("CONNECT to another host, port or spelling of the IP is a 403 whose first line says what the connector reaches", async () => {
+  test("attack 14: CONNECT to another host, port or spelling of the IP is a 403 whose first line says what the connector reaches", async () => {
     const [ip = "", port = ""] = echo.target.authority.split(":");
     const hex = `0x${ip.split(".").map((part) => Number(part).toString(16).padStart(2, "0")).join("")}`; // biome-ignore format: one line
     for (const authority of [
@@ -64,7 +64,7 @@ describe("the forward door", () => {
     expect(await ending(client)).toMatch(/^HTTP\/1\.1 405 .*takes only CONNECT/);
   });
 
-  test("bytes sent behind CONNECT before its answer are no request: they are the client's TLS, or the connection ends", async () => {
+  test("attack 05: bytes sent behind CONNECT before its answer are no request: they are the client's TLS, or the connection ends", async () => {
     const client = await echo.plain();
     const basic = Buffer.from(`${key}:${mounted.tunnel}`).toString("base64");
     const head = `CONNECT ${echo.target.authority} HTTP/1.1\r\nProxy-Authorization: Basic ${basic}\r\n\r\n`;
@@ -93,7 +93,7 @@ describe.each(["forward", "reverse"] as const)("through the %s door", (door) => 
     return answer;
   }
 
-  test("a Host that names something else is a 421, and a server name that is not served ends the handshake", async () => {
+  test("attack 14: a Host that names something else is a 421, and a server name that is not served ends the handshake", async () => {
     const wrong = ["kubernetes.default.svc", "172.30.0.3:8443", echo.host(door === "forward" ? "reverse" : "forward")];
     for (const host of wrong) {
       const { status } = await ask(requestText("GET", "/other-host", host, bearer(mounted.request)));
@@ -103,7 +103,7 @@ describe.each(["forward", "reverse"] as const)("through the %s door", (door) => 
     await expect(echo.open(door, mounted, { servername: "kubernetes.default.svc" })).rejects.toThrow(/.+/);
   });
 
-  test("an Impersonate-* header in any spelling, an unknown one too, also named by Connection, is a 403 that says so", async () => {
+  test("attack 06: an Impersonate-* header in any spelling, an unknown one too, also named by Connection, is a 403 that says so", async () => {
     for (const line of [
       "Impersonate-User: system:admin",
       "impersonate-user: system:admin",
@@ -123,7 +123,7 @@ describe.each(["forward", "reverse"] as const)("through the %s door", (door) => 
     expect(touched("/impersonated")).toBe(false);
   });
 
-  test("X-Remote-*, X-Forwarded-*, Forwarded, Cookie, Proxy-* and what Connection names are dropped, the rest stays", async () => {
+  test("attack 07: X-Remote-*, X-Forwarded-*, Forwarded, Cookie, Proxy-* and what Connection names are dropped, the rest stays", async () => {
     const dropped = [
       "X-Remote-User: system:admin",
       "x-remote-group: system:masters",
@@ -151,7 +151,7 @@ describe.each(["forward", "reverse"] as const)("through the %s door", (door) => 
     ]);
   });
 
-  test("Connection: Authorization does not take the stored token away; two Authorization headers, or none of Bearer, are a 401", async () => {
+  test("attack 10: Connection: Authorization does not take the stored token away; two Authorization headers, or none of Bearer, are a 401", async () => {
     const named = await ask(request("GET", "/named", "Connection: close, Authorization\r\n"));
     expect([named.status, named.body]).toEqual([200, expect.stringContaining(bearer(echo.stored))]);
     const second = bearer("second");
@@ -175,7 +175,7 @@ describe.each(["forward", "reverse"] as const)("through the %s door", (door) => 
     expect(touched("/not-once")).toBe(false);
   });
 
-  test("what parsers could frame in two ways is a 400, the connection ends, and nothing reaches the target", async () => {
+  test("attack 19: what parsers could frame in two ways is a 400, the connection ends, and nothing reaches the target", async () => {
     const chunked = "Transfer-Encoding: chunked\r\n";
     const cases: [string, string, string][] = [
       ["CL and TE", `Content-Length: 5\r\n${chunked}`, "0\r\n\r\n"],
@@ -207,7 +207,7 @@ describe.each(["forward", "reverse"] as const)("through the %s door", (door) => 
     expect(touched("/malformed") || touched("/smuggled")).toBe(false);
   });
 
-  test("a chunk extension, a wrong chunk end or framing in trailers is a 400, and the request never becomes whole at the target", async () => {
+  test("attack 19: a chunk extension, a wrong chunk end or framing in trailers is a 400, and the request never becomes whole at the target", async () => {
     for (const body of [
       "5;ext=1\r\nhello\r\n0\r\n\r\n",
       "5 \r\nhello\r\n0\r\n\r\n",
@@ -232,7 +232,7 @@ describe.each(["forward", "reverse"] as const)("through the %s door", (door) => 
     expect(touched("/smuggled")).toBe(false);
   });
 
-  test("a request inside of a body stays a body; one behind it is a request of its own and needs its own token", async () => {
+  test("attack 19: a request inside of a body stays a body; one behind it is a request of its own and needs its own token", async () => {
     const client = await open();
     const inside = requestText("GET", "/inside", echo.target.authority, "Impersonate-User: system:admin\r\n");
     const carrier = request("POST", `/carrier-${door}`, `Content-Length: ${inside.length}\r\n`, inside);
@@ -249,7 +249,7 @@ describe.each(["forward", "reverse"] as const)("through the %s door", (door) => 
   });
 
   test.each([403, 200])(
-    "an upgrade that the target answers with %d ends the connection: a second request on it never reaches the target",
+    "attack 01: an upgrade that the target answers with %d ends the connection: a second request on it never reaches the target",
     async (answer) => {
       const upgrade =
         "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n";
@@ -271,7 +271,7 @@ describe.each(["forward", "reverse"] as const)("through the %s door", (door) => 
     },
   );
 
-  test("absolute-form, *, TRACE, CONNECT inside, other versions and unknown methods are refused", async () => {
+  test("attack 14: absolute-form, *, TRACE, CONNECT inside, other versions and unknown methods are refused", async () => {
     const absolute = `https://${echo.target.authority}/form`;
     for (const [text, status] of [
       [request("GET", absolute), 400],
@@ -292,7 +292,7 @@ describe.each(["forward", "reverse"] as const)("through the %s door", (door) => 
     expect(touched("/form")).toBe(false);
   });
 
-  test("a path that could be read in two ways is a 400", async () => {
+  test("attack 20: a path that could be read in two ways is a 400", async () => {
     for (const path of [
       "/tricks/../api",
       "/tricks/.",

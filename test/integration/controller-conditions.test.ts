@@ -132,7 +132,7 @@ test("InvalidCA: a bundle that is no PEM, in the spec and in the Secret", async 
   await until("unsure", "Ready=True/Ready");
 });
 
-test("AddressNotAllowed: the Secret lists where its token may go, and this address is not in it", async () => {
+test("attack 16: AddressNotAllowed: the Secret lists where its token may go, and this address is not in it", async () => {
   await createSecret(room.api, "team-a", "bound-token", { token, addresses: "https://api.prod.example:6443\n" });
   await createConnector(room.api, "team-a", "bound", { address: target.address, tls: tls() });
   const connector = await until("bound", "SecretReady=False/AddressNotAllowed");

@@ -44,7 +44,7 @@ async function occurrences(file: string, texts: string[]): Promise<Record<string
   return counts;
 }
 
-test("neither heap nor log, Event nor status holds the token, plain or in base64, nor the CA's key", async () => {
+test("attack 28: neither heap nor log, Event nor status holds the token, plain or in base64, nor the CA's key", async () => {
   const manifest = join(folder, "secret.yaml");
   const secret = {
     apiVersion: "v1",

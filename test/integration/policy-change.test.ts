@@ -55,7 +55,7 @@ async function watch(resource: string): Promise<RawClient> {
   return client;
 }
 
-test("Full, Warn, ReadOnly, rules: each acts at once, on requests and on open streams", async () => {
+test("attack 31: Full, Warn, ReadOnly, rules: each acts at once, on requests and on open streams", async () => {
   const secrets = await watch("secrets");
   const pods = await watch("pods");
   await serve({ preset: "ReadOnly", mode: "Warn" });

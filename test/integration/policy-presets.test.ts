@@ -229,7 +229,7 @@ async function arrived(answers: readonly Answered[]): Promise<string[]> {
 const never = /^\/secrets$|\/(exec|attach|portforward|proxy|token|eviction|binding)$/;
 const selfReview = /^(authorization|authentication)\.k8s\.io\/selfsubject(access|rules)?reviews$/;
 
-test("ReadOnly: what passes reads, and changes nothing", async () => {
+test("attack 30: ReadOnly: what passes reads, and changes nothing", async () => {
   const all = await table();
   expect(all.length).toBeGreaterThan(1_000);
   const before = await stored();
@@ -251,7 +251,7 @@ test("ReadOnly: what passes reads, and changes nothing", async () => {
   expect(passed.length).toBeGreaterThan(200);
 });
 
-test("JobRunner: what passes is Jobs and what one needs to follow them, and only Jobs change", async () => {
+test("attack 30: JobRunner: what passes is Jobs and what one needs to follow them, and only Jobs change", async () => {
   const all = await table();
   const before = await stored();
   const answers = await askAll("jobrunner", all);

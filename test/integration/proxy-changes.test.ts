@@ -85,7 +85,7 @@ async function denied(connector: string, namespace: string): Promise<void> {
   }
 }
 
-test("another namespace is told which grant is missing, comes in with it, and not fifteen seconds after it is gone", async () => {
+test("attack 31: another namespace is told which grant is missing, comes in with it, and not fifteen seconds after it is gone", async () => {
   expect(await status(owner)).toBe(200);
   const refused = await world.get(guest);
   const sentence =
@@ -105,7 +105,7 @@ test("another namespace is told which grant is missing, comes in with it, and no
   expect(await status(owner)).toBe(200);
 });
 
-test("a grant for one connector is none for another, and RequireGrant asks its own namespace for one", async () => {
+test("attack 13: a grant for one connector is none for another, and RequireGrant asks its own namespace for one", async () => {
   await grant("guarded", "team-b");
   await secondsUntil(200, guest, "team-a/guarded");
   expect(await status(guest)).toBe(403);
@@ -138,7 +138,7 @@ test("the cluster's signing key changes: new tokens are good at once, old ones u
   owner = renewed;
 });
 
-test("without the API server a pod that it vouched for goes on for ten seconds at most, a new one gets 503", async () => {
+test("attack 32: without the API server a pod that it vouched for goes on for ten seconds at most, a new one gets 503", async () => {
   const fresh = await world.pod("team-a", "fresh");
   // One that nobody has asked about: of `owner` the answer may be eight seconds old already.
   const known = await world.pod("team-a", "known");
@@ -167,7 +167,7 @@ test("without the API server a pod that it vouched for goes on for ten seconds a
   expect(await secondsUntil(200, owner)).toBeLessThan(5);
 });
 
-test("an API server that takes requests and never answers is a 503 within six seconds", async () => {
+test("attack 32: an API server that takes requests and never answers is a 503 within six seconds", async () => {
   const fresh = await world.pod("team-a", "patient");
   await world.plane.control("pause", "apiserver");
   try {
@@ -180,7 +180,7 @@ test("an API server that takes requests and never answers is a 503 within six se
   expect(await secondsUntil(200, fresh)).toBeLessThan(10);
 });
 
-test("a connector that is used again under its name gets no old verdict, and one that is gone is not found", async () => {
+test("attack 13: a connector that is used again under its name gets no old verdict, and one that is gone is not found", async () => {
   await grant("prod", "team-c");
   const other = await world.pod("team-c", "other");
   await secondsUntil(200, other);
@@ -194,7 +194,7 @@ test("a connector that is used again under its name gets no old verdict, and one
   expect([answer.status, answer.head]).toEqual([404, expect.stringContaining("serves no connector team-a/guarded")]);
 });
 
-test("the private port counts what was decided and never names a token", async () => {
+test("attack 28: the private port counts what was decided and never names a token", async () => {
   const metrics = await world.read("/metrics");
   expect(metrics).toMatch(/kube_connector_proxy_decisions_total\{step="authorize",result="deny"\} [1-9]/);
   expect(metrics).toMatch(/kube_connector_proxy_decisions_total\{step="tunnel",result="deny"\} [1-9]/);

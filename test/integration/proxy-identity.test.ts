@@ -55,7 +55,7 @@ test("a tunnel token that expired an hour ago still opens a tunnel", async () =>
   expect((await world.get({ ...pod, tunnel })).status).toBe(200);
 });
 
-test("tunnel tokens that are forged, tampered with, for another audience or malformed get 407 and why", async () => {
+test("attack 12: tunnel tokens that are forged, tampered with, for another audience or malformed get 407 and why", async () => {
   const forger = await createTokenSigner(cluster.jwk.kid ?? "", "RS256");
   const stranger = await createTokenSigner("made-up");
   const claims = serviceAccountClaims({ audience: "kube-connector-tunnel" });
@@ -77,7 +77,7 @@ test("tunnel tokens that are forged, tampered with, for another audience or malf
   }
 });
 
-test("request tokens that are not a live pod's own get 401 and why, and reach nothing", async () => {
+test("attack 12: request tokens that are not a live pod's own get 401 and why, and reach nothing", async () => {
   const { admin } = world.plane;
   const reached = world.reached();
   const forger = await createTokenSigner(cluster.jwk.kid ?? "", "RS256");
@@ -104,7 +104,7 @@ test("request tokens that are not a live pod's own get 401 and why, and reach no
   expect(world.reached()).toBe(reached);
 });
 
-test("a request token that expires is refused within eighty seconds, with the leeway that the API server gives", async () => {
+test("attack 12: a request token that expires is refused within eighty seconds, with the leeway that the API server gives", async () => {
   const [, payload = ""] = pod.request.reveal().split(".");
   const claims = JSON.parse(Buffer.from(payload, "base64url").toString()) as Record<string, unknown>;
   const expires = Math.floor(Date.now() / 1000) - 52;
@@ -160,7 +160,7 @@ test("ten thousand random tokens cost no review and disturb nobody", async () =>
   expect(slowest).toBeLessThan(2_000);
 });
 
-test("a deleted pod is refused within twenty seconds, also when it never stops calling", async () => {
+test("attack 12: a deleted pod is refused within twenty seconds, also when it never stops calling", async () => {
   const doomed = await world.pod("team-a", "doomed");
   expect((await world.get(doomed)).status).toBe(200);
   await sleep(9_000);

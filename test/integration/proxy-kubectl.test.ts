@@ -132,7 +132,7 @@ test("what the proxy refuses is a sentence in kubectl's output, with an empty di
   expect(wrongRequest.err).toContain("has the audience kube-connector-tunnel, not kube-connector");
 });
 
-test("a pod that was deleted and made again under its name does not come in with the old token", async () => {
+test("attack 12: a pod that was deleted and made again under its name does not come in with the old token", async () => {
   const first = await world.pod("team-a", "phoenix");
   await world.plane.admin.request("DELETE", "/api/v1/namespaces/team-a/pods/phoenix", {
     query: { gracePeriodSeconds: 0 },

@@ -115,7 +115,7 @@ test("without the API server it is up but not ready, says why, and becomes ready
   await expect.poll(() => read("/readyz"), { timeout: 20_000 }).toBe("200 ok\n");
 });
 
-test("nothing it says at debug level holds a token, a key or what a stranger sent as one", async () => {
+test("attack 28: nothing it says at debug level holds a token, a key or what a stranger sent as one", async () => {
   const { child, ended, read, forward, reverse, said, audited } = startWhole("--drain-delay=0s", "--drain-grace=0s");
   await expect.poll(() => read("/readyz"), { timeout: 10_000 }).toBe("200 ok\n");
   const uid = await createPod(plane.admin, "team-a", "quiet");

@@ -59,6 +59,8 @@ export interface ProxiedPlane {
   pod(namespace: string, name: string): Promise<PodTokens>;
   /** The target that echoes, host:port. */
   authority: string;
+  /** The CA of the connectors' leaves, PEM. */
+  ca: string;
   /** A connection through the forward door. */
   open(tokens: PodTokens, connector?: string): Promise<Entered>;
   /** One request through the forward door on a connection of its own; a refused CONNECT is the answer too. */
@@ -132,6 +134,7 @@ export async function startProxiedPlane(options: ProxiedPlaneOptions = {}): Prom
     plane,
     proxy,
     authority,
+    ca,
     read,
     async renewToken() {
       own = await mint();

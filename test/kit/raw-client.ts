@@ -97,14 +97,14 @@ export async function openRaw(port: number): Promise<RawClient> {
 /** Starts TLS on a connection, or a new one to `port`. */
 export async function openSecure(
   where: { port: number } | { socket: Socket },
-  options: { ca: string; servername?: string; verifiedName?: string },
+  options: { ca: string; servername?: string; verifiedName?: string; protocols?: string[] },
 ): Promise<RawClient & { socket: TLSSocket }> {
   const { ca, servername } = options;
   const socket = connectTls({
     ...("port" in where ? { host: "127.0.0.1", port: where.port } : where),
     ca,
     ...(servername === undefined ? {} : { servername }),
-    ALPNProtocols: ["http/1.1"],
+    ALPNProtocols: options.protocols ?? ["http/1.1"],
     // The tests that look at names give their own.
     checkServerIdentity: () => undefined,
   });

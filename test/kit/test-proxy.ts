@@ -39,6 +39,8 @@ export class TestSource implements ConnectorSource {
   readonly done = new Promise<void>(() => undefined);
   readonly #connectors = new Map<string, ResolvedConnector>();
   readonly #listeners = new Set<(change: ConnectorChange) => void>();
+  /** Whether the first reading of all connectors is over. */
+  isRead = true;
 
   get(key: string): ResolvedConnector | undefined {
     return this.#connectors.get(key);
@@ -47,7 +49,7 @@ export class TestSource implements ConnectorSource {
     return [...this.#connectors.values()];
   }
   isSynced(): boolean {
-    return true;
+    return this.isRead;
   }
   subscribe(listener: (change: ConnectorChange) => void): () => void {
     this.#listeners.add(listener);
