@@ -27,11 +27,14 @@ type State = { name: "leased"; user: UpstreamUser } | { name: "idle"; until: num
 /** One verified connection to a target. It serves one user at a time. */
 export class UpstreamConnection {
   readonly socket: TLSSocket;
+  /** What came before anybody could be told: a target that speaks HTTP/2 speaks first. */
+  readonly early: readonly Buffer[];
   readonly #pool: Pool;
   #state: State;
 
-  constructor(socket: TLSSocket, pool: Pool, user: UpstreamUser) {
+  constructor(socket: TLSSocket, pool: Pool, user: UpstreamUser, early: readonly Buffer[] = []) {
     this.socket = socket;
+    this.early = early;
     this.#pool = pool;
     this.#state = { name: "leased", user };
     // What went wrong shows as "close", which always follows.
@@ -168,7 +171,7 @@ export class Pool {
     this.#http2 = { yes, until: this.#options.clock.monotonic() + counts };
   }
 
-  /** A new connection that speaks HTTP/2. Refusal: 502, 503, 504. */
+  /** A new connection that speaks HTTP/2, whose user begins with what is `early`. Refusal: 502, 503, 504. */
   async dialHttp2(user: UpstreamUser, signal: AbortSignal): Promise<UpstreamConnection> {
     const connection = await this.dial(user, signal, ["h2", "http/1.1"]);
     if (connection.socket.alpnProtocol === "h2") return connection;
@@ -181,9 +184,9 @@ export class Pool {
   async dial(user: UpstreamUser, signal: AbortSignal, protocols?: readonly string[]): Promise<UpstreamConnection> {
     const { clock, timeouts, metrics, allowLoopbackTargets } = this.#options;
     let connection: UpstreamConnection | undefined;
-    let spokeFirst = false;
+    const early: Buffer[] = [];
     const onread = this.#buffers.reader((bytes, release) => {
-      if (connection === undefined) spokeFirst = true;
+      if (connection === undefined) early.push(bytes);
       else connection.received(bytes, release);
     });
     try {
@@ -193,18 +196,16 @@ export class Pool {
         tlsTimeout: timeouts.tls,
         allowLoopback: allowLoopbackTargets,
         signal,
-        // A target that speaks HTTP/2 speaks first; it is read by "data" events.
-        ...(protocols === undefined ? { onread } : { protocols }),
+        onread,
+        ...(protocols === undefined ? {} : { protocols }),
       });
-      if (spokeFirst) {
+      if (early.length > 0 && socket.alpnProtocol !== "h2") {
         socket.destroy();
         throw new Refusal(502, `The target cluster at ${this.#plan.authority} answers before it is asked`);
       }
       metrics.upstreamDialled("ok");
-      const opened = new UpstreamConnection(socket, this, user);
-      if (protocols !== undefined) socket.on("data", (bytes: Buffer) => opened.received(bytes, () => undefined));
-      connection = opened;
-      return opened;
+      connection = new UpstreamConnection(socket, this, user, early);
+      return connection;
     } catch (error) {
       if (!signal.aborted) metrics.upstreamDialled("failed");
       throw error;

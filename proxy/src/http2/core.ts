@@ -5,6 +5,7 @@ import type { RequestHead } from "../http1/head.ts";
 import type { Admitted } from "../http1/request.ts";
 import type { ErrorName, Http2Error } from "./errors.ts";
 import type { Peer } from "./peer.ts";
+import type { RequestTokens } from "./request-tokens.ts";
 import type { Stream } from "./stream.ts";
 import type { StreamTable } from "./stream-table.ts";
 
@@ -14,6 +15,7 @@ export interface RelayCore {
   readonly collaborators: Collaborators;
   readonly streams: StreamTable;
   readonly client: Peer;
+  readonly tokens: RequestTokens;
   now(): number;
   /** The connector as it is now, if it still is the same one. */
   currentConnector(): ResolvedConnector | undefined;

@@ -10,6 +10,15 @@ export interface FieldList {
   tooLarge: boolean;
 }
 
+interface Kept {
+  field: Field;
+  /** Its value as it came. */
+  coded: Buffer;
+}
+
+/** Bytes of coded values that are kept, of one connection and direction. */
+const keptLimit = 4096;
+
 /** Largest Huffman-coded string that can be in a block, decoded. */
 const scratch = Buffer.allocUnsafeSlow(1 << 17);
 
@@ -37,6 +46,9 @@ export class HpackDecoder {
   #end = 0;
   /** Of the last string read. */
   #malformed = false;
+  /** By the index of its name: the last field that went into no table. Most come again: a token, a server's name. */
+  #last: (Kept | undefined)[] = [];
+  #lastBytes = 0;
 
   constructor(listLimit: number) {
     this.#listLimit = listLimit;
@@ -83,6 +95,7 @@ export class HpackDecoder {
   #literal(byte: number): Field {
     const indexing: Indexing = (byte & 0x40) !== 0 ? "index" : (byte & 0x10) === 0 ? "plain" : "never";
     const index = this.#integer(indexing === "index" ? 0x3f : 0x0f);
+    if (indexing !== "index" && index > 0 && index <= staticTable.length) return this.#unindexed(indexing, index);
     const named = index === 0 ? undefined : this.#indexed(index);
     const name = named?.name ?? this.#string(1);
     const badName = named === undefined ? this.#malformed || name === "" : named.malformed;
@@ -92,6 +105,38 @@ export class HpackDecoder {
     const field = new Field(name, value, { indexing, malformed, ...nameIndex });
     if (indexing === "index") this.#table.add(field);
     return field;
+  }
+
+  /** How a value is coded depends on no table, so the same bytes are the same value, and the same field. */
+  #unindexed(indexing: Indexing, index: number): Field {
+    const from = this.#at;
+    const kept = this.#last[index];
+    if (kept !== undefined && kept.field.indexing === indexing && this.#isNext(kept.coded)) {
+      this.#at += kept.coded.length;
+      return kept.field;
+    }
+    const { name, nameIndex } = this.#indexed(index);
+    const value = this.#string(2);
+    const field = new Field(name, value, { indexing, malformed: this.#malformed, nameIndex });
+    const size = this.#at - from;
+    if (size > keptLimit) return field;
+    this.#lastBytes += size - (kept?.coded.length ?? 0);
+    if (this.#lastBytes > keptLimit) {
+      this.#last = [];
+      this.#lastBytes = size;
+    }
+    this.#last[index] = { field, coded: Buffer.from(this.#bytes.subarray(from, this.#at)) };
+    return field;
+  }
+
+  #isNext(coded: Buffer): boolean {
+    const { length } = coded;
+    const bytes = this.#bytes;
+    const from = this.#at;
+    if (from + length > this.#end) return false;
+    if (length > 64) return coded.compare(bytes, from, from + length) === 0;
+    for (let at = 0; at < length; at++) if (coded[at] !== bytes[from + at]) return false;
+    return true;
   }
 
   /** With the prefix that `mask` leaves; more than 28 bits after it nobody needs. */

@@ -4,6 +4,9 @@ import { DynamicTable, tableLimit } from "./hpack-table.ts";
 /** Room for the largest block; blocks are copied out before the next is made. */
 const output = Buffer.allocUnsafeSlow(1 << 18);
 
+/** Up to so many characters are written faster one by one. */
+const shortText = 64;
+
 /**
  * Encodes header blocks of one connection and direction. A field goes into the table where it came out of one or was meant
  * to go into one, so that what a client indexes is indexed on the other side too. Strings are not Huffman-coded: on the way
@@ -66,7 +69,12 @@ export class HpackEncoder {
   }
 
   #string(text: string): void {
-    this.#integer(0, 0x7f, text.length);
-    this.#at += output.write(text, this.#at, "latin1");
+    const { length } = text;
+    this.#integer(0, 0x7f, length);
+    if (length > shortText) {
+      this.#at += output.write(text, this.#at, "latin1");
+      return;
+    }
+    for (let at = 0; at < length; at++) output[this.#at++] = text.charCodeAt(at);
   }
 }

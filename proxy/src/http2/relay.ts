@@ -22,6 +22,7 @@ import { endStreamCleanly } from "./ending.ts";
 import { openStreamOf } from "./open-stream.ts";
 import { ownAnswer } from "./message.ts";
 import { Peer, settingNames, windowLimit } from "./peer.ts";
+import { RequestTokens } from "./request-tokens.ts";
 import { passSteps } from "./steps.ts";
 import { reviewStream } from "./review.ts";
 import type { Stream } from "./stream.ts";
@@ -50,6 +51,7 @@ export class Http2Connection implements RelayCore {
   readonly admitted: Admitted;
   readonly collaborators: Collaborators;
   readonly streams = new StreamTable();
+  readonly tokens = new RequestTokens();
   readonly client: Peer;
   readonly #socket: TLSSocket;
   readonly #onClosed: (connection: Http2Connection) => void;

@@ -1,5 +1,5 @@
 import { Refusal } from "../answers.ts";
-import { passGate, requestToken } from "../gate.ts";
+import { passGate } from "../gate.ts";
 import type { RequestHead } from "../http1/head.ts";
 import { judgeRequest } from "../http1/judged.ts";
 import { requestInfo } from "../request-info.ts";
@@ -27,7 +27,7 @@ export async function passSteps(
   request.connector = connector;
   request.path = target.judged;
   request.info = info;
-  const token = requestToken(head);
+  const token = relay.tokens.of(head);
   const caller = await passGate(token, connector, by);
   if (stream.phase !== "deciding") return undefined;
   request.sender = { token, caller };

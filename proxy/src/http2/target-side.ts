@@ -103,9 +103,9 @@ export class TargetSide implements PeerListener, UpstreamUser {
   }
 
   #connected(pool: Pool, upstream: UpstreamConnection, connector: ResolvedConnector): void {
-    const { limits } = this.#relay.collaborators;
-    const { client, streams } = this.#relay;
-    const options = { sendsPreface: false, listLimit: limits.head, now: () => this.#relay.now() };
+    const { client, streams, collaborators } = this.#relay;
+    const listLimit = collaborators.limits.head;
+    const options = { sendsPreface: false, listLimit, now: () => this.#relay.now() };
     const peer = new Peer(upstream.socket, this, options);
     this.#state = { name: "open", pool, upstream, peer, authority: authorityField(connector) };
     this.#peer = peer;
@@ -116,10 +116,11 @@ export class TargetSide implements PeerListener, UpstreamUser {
     peer.sendSettings([
       [settingNames.enablePush, 0],
       [settingNames.initialWindowSize, this.#granted],
-      [settingNames.maxHeaderListSize, limits.head],
+      [settingNames.maxHeaderListSize, listLimit],
     ]);
     this.#relay.topUp();
     this.#fill();
+    for (const bytes of upstream.early) this.upstreamData(bytes);
   }
 
   /** Opens what waits, as many as the target takes at once. */
@@ -189,13 +190,14 @@ export class TargetSide implements PeerListener, UpstreamUser {
 
   // What comes from the target.
 
-  upstreamData(bytes: Buffer): void {
+  upstreamData(bytes: Buffer, release?: () => void): void {
     try {
       this.#peer?.read(bytes);
     } catch (error) {
       this.#failed(error);
       this.end();
     }
+    release?.(); // whatever is kept of it has been copied
     this.#relay.topUp();
     this.#relay.regulate();
   }
@@ -369,10 +371,8 @@ export class TargetSide implements PeerListener, UpstreamUser {
 
   goAway(last: number): void {
     this.#state = { name: "gone" };
-    for (const stream of this.#byId.values()) {
-      if (stream.targetId <= last) continue;
-      this.#byId.delete(stream.targetId);
-      this.#relay.breakOff(stream, "REFUSED_STREAM");
+    for (const [id, stream] of this.#byId) {
+      if (id > last && this.#byId.delete(id)) this.#relay.breakOff(stream, "REFUSED_STREAM");
     }
     for (const stream of this.#takeWaiting()) this.#relay.breakOff(stream, "REFUSED_STREAM");
     this.#relay.leave();
