@@ -29,6 +29,24 @@ test("when the target says goodbye the client is told, what is open ends well, a
   expect((await ask(next, world.request("/quick"))).body).toBe("quick");
 });
 
+test("a target that holds back the head of an answer until it sends something else is given a reason to", async () => {
+  await using world = await startHttp2Proxy({
+    timeouts: { tick: 50 },
+    onStream: (stream) => {
+      stream.session?.once("ping", () => {
+        stream.respond({ ":status": 200 });
+        stream.write("event");
+      });
+    },
+  });
+  const session = await world.session();
+  const watch = session.request(world.request("/watch?watch=1"));
+  watch.on("error", () => undefined);
+  const [head] = (await once(watch, "response")) as [Record<string, unknown>];
+  expect(head[":status"]).toBe(200);
+  watch.close();
+});
+
 test("draining tells clients by GOAWAY, lets requests end and ends watches", async () => {
   let finish = () => {};
   await using world = await startHttp2Proxy({

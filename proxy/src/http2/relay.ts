@@ -309,6 +309,7 @@ export class Http2Connection implements RelayCore {
     }
     if (this.streams.open.size === 0 && now - this.#idleSince >= timeouts.idleClient) this.leave();
     for (const stream of this.streams.open.values()) this.#tickStream(stream, now);
+    this.#target.tick(now);
   }
 
   #isSlow(now: number): boolean {

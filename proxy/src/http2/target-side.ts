@@ -17,7 +17,14 @@ import {
 } from "./message.ts";
 import { Peer, type PeerListener, settingNames, windowLimit } from "./peer.ts";
 import type { Stream } from "./stream.ts";
-import { answerCannotPass, closedEarly, connectorToRetryWith, errorToPassOn, isHarmless } from "./verdicts.ts";
+import {
+  answerCannotPass,
+  closedEarly,
+  connectorToRetryWith,
+  errorToPassOn,
+  isHarmless,
+  mayBeHeldBack,
+} from "./verdicts.ts";
 
 const idLimit = 0x7fff_0000;
 
@@ -163,6 +170,12 @@ export class TargetSide implements PeerListener, UpstreamUser {
     stream.added = this.#relay.now() - stream.request.started;
     this.#relay.collaborators.metrics.latencyAdded(stream.added / 1000);
     if (this.#nextId > idLimit) this.#relay.leave();
+  }
+
+  /** Called about once a second. A PING is answered, and what the target has held back comes with that. */
+  tick(now: number): void {
+    const some = [...this.#byId.values()].some((stream) => mayBeHeldBack(stream, now));
+    if (some) this.#peer?.writer.ping(Buffer.alloc(8), false);
   }
 
   /** The stream is over for us; the target is told if it is not over there. */

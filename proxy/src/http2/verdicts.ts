@@ -6,6 +6,17 @@ import type { Stream } from "./stream.ts";
 
 // What an answer, or its absence, means for its stream: pure.
 
+/** Milliseconds without an answer after which its head may lie with the target, ready. */
+const quiet = 500;
+
+/**
+ * Whether the target may hold back the head of an answer, at that monotonic time: before a client of HTTP/2 nginx (1.22)
+ * keeps one without a body, as a watch has it, until it sends more. client-node waits for the head before it goes on.
+ */
+export function mayBeHeldBack(stream: Stream, now: number): boolean {
+  return stream.status === 0 && now - stream.request.started >= quiet;
+}
+
 /** Whether a request may be sent twice. */
 export function isHarmless(stream: Stream): boolean {
   const { method } = stream.request;
