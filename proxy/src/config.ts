@@ -102,8 +102,8 @@ export const options: Options<Settings> = {
     parse: value.duration,
   },
   http2: {
-    meaning: "Whether HTTP/2 is offered to clients of targets that speak it. New: HTTP/1.1 has been proved for longer.",
-    default: "false",
+    meaning: "Whether HTTP/2 is offered to clients of targets that speak it.",
+    default: "true",
     parse: value.flag,
   },
   logLevel: {
