@@ -2,12 +2,8 @@
 // pipe. CPU is compared within a round only, and nothing is asserted of it: each figure is a line, and short is said.
 // "ours" is the relay alone; "ours, whole" reviews tokens and grants at a real API server, counts, and logs each request.
 
-import { mkdtemp, rm } from "node:fs/promises";
-import { loadavg, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { loadavg } from "node:os";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
-import { bundling } from "../../scripts/bundling.ts";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ask, getText, inLanes, openTls, openTunnel } from "./clients.ts";
 import { figure } from "./figure.ts";
@@ -227,14 +223,7 @@ async function askAny(socket: Awaited<ReturnType<typeof openTls>>, text: string)
 }
 
 test("a whole proxy at rest, as one file like the image's", async () => {
-  const file = join(await mkdtemp(join(tmpdir(), "bench-bundle-")), "our-proxy.mjs");
-  await build({
-    ...bundling,
-    entryPoints: [{ in: fileURLToPath(new URL("our-proxy.ts", import.meta.url)), out: "our-proxy" }],
-    outdir: dirname(file),
-  });
-  const proxy = await bench.ours("ours, bundled", { port: bench.target.port, whole: true, script: file });
+  const proxy = await bench.ours("ours, bundled", { port: bench.target.port, whole: true, bundled: true });
   await sleep(5000);
   figure("proxy at rest, resident", residentOf(proxy.pid) / 1024, "MiB", { atMost: 70 });
-  await rm(dirname(file), { recursive: true });
 });

@@ -18,6 +18,7 @@ interface Asked {
   directory: string;
   forward: number;
   reverse: number;
+  audit: "off" | "stdout" | { file: string };
   api?: { url: string; ca: string; token: string };
 }
 
@@ -35,7 +36,9 @@ const at = (port: number) => ({ host: "127.0.0.1", port });
 await runMain(async (argv) => {
   const asked = JSON.parse(argv[0] ?? "{}") as Asked;
   const clock: Clock = systemClock;
-  const log: Log = asked.api === undefined ? silentLog : createJsonLog("info", {}, 2);
+  // Without an audit log the process log has a line for each request instead.
+  const level = asked.audit === "off" ? "warn" : "info";
+  const log: Log = asked.api === undefined ? silentLog : createJsonLog(level, {}, 2);
   const doors = { forwardAddress: at(asked.forward), reverseAddress: at(asked.reverse) };
   const { api } = asked;
   if (api === undefined) {
@@ -51,6 +54,7 @@ await runMain(async (argv) => {
       timeouts: { drainWait: 0, drainGrace: 0 },
       limits: unlimited,
       allowLoopbackTargets: true,
+      http2: true,
     });
     console.log("ready");
     return proxy;
@@ -66,9 +70,9 @@ await runMain(async (argv) => {
       ...unlimited,
       drainDelay: 0,
       drainGrace: 0,
-      audit: "stdout",
-      http2: false,
-      logLevel: "info",
+      audit: asked.audit,
+      http2: true,
+      logLevel: level,
     },
     api: openApiServer({ url: api.url, ca: api.ca, token: async () => new Secret(api.token) }),
     clock,

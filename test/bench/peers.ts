@@ -2,6 +2,8 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import { bundling } from "../../scripts/bundling.ts";
 import { createTestCa, type KeyPair } from "../kit/certificates.ts";
 import {
   type ControlPlane,
@@ -31,26 +33,41 @@ export interface Subject {
   headers: readonly string[];
 }
 
-export type SubjectName = "nginx" | "haproxy" | "byte pipe" | "ours" | "ours, whole" | "kubectl proxy" | "node:http";
+export type SubjectName =
+  | "nginx"
+  | "haproxy"
+  | "byte pipe"
+  | "ours"
+  | "ours, whole"
+  | "kubectl proxy"
+  | "node:http"
+  // HTTP/2 on the side of the client, and on that of the target too; nginx has HTTP/1.1 there, as it knows no other.
+  | "nginx, h2"
+  | "haproxy, h2";
 
 interface OurOptions {
   /** The target's. */
   port: number;
   /** With reviews, metrics and log. */
   whole?: boolean;
+  /** Of a whole one: where the audit log goes, standard output unless told; and the policy's preset. */
+  audit?: "off" | "file";
+  preset?: "Full" | "ReadOnly";
   /** The target's CA and the stored token, where they are others than the bench's own. */
   caBundle?: string;
   token?: string;
   /** Of Node; as in the image unless told. */
   flags?: readonly string[];
-  /** The program, where it is another than our-proxy.ts as it is. */
-  script?: string;
+  /** Made into one file, like the image's. */
+  bundled?: boolean;
 }
 
 export interface Bench extends AsyncDisposable {
   subjects: Record<SubjectName, Subject>;
   plane: ControlPlane;
   target: { port: number; pid: number };
+  /** The same one, where it speaks HTTP/2. */
+  http2Target: { port: number };
   /** PEM of the CA that signed all certificates. */
   ca: string;
   identity: KeyPair;
@@ -110,12 +127,12 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
     JSON.stringify(more),
   ];
 
-  const [target, status, nginx, haproxy, nodeHttp, kubectl] = (await Promise.all(
-    Array.from({ length: 6 }, () => freePort()),
-  )) as [number, number, number, number, number, number];
-  await writeFile(join(folder, "target.conf"), nginxTarget(folder, files, target, status));
-  await writeFile(join(folder, "proxy.conf"), nginxProxy(folder, files, nginx, target));
-  await writeFile(join(folder, "haproxy.cfg"), haproxyProxy(files, haproxy, target));
+  const [target, status, nginx, haproxy, nodeHttp, kubectl, target2, nginx2, haproxy2] = (await Promise.all(
+    Array.from({ length: 9 }, () => freePort()),
+  )) as [number, number, number, number, number, number, number, number, number];
+  await writeFile(join(folder, "target.conf"), nginxTarget(folder, files, { target, target2, status }));
+  await writeFile(join(folder, "proxy.conf"), nginxProxy(folder, files, { nginx, nginx2, target }));
+  await writeFile(join(folder, "haproxy.cfg"), haproxyProxy(files, { haproxy, haproxy2, target, target2 }));
   await writeFile(join(folder, "kubeconfig"), kubeconfig(target, files.ca));
   const nginxOf = (file: string) => ["nginx", "-e", "stderr", "-p", folder, "-c", join(folder, file)];
   const parts = { ca: testCa.certificate, ...identity, token };
@@ -139,7 +156,7 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
       { quiet: true },
     ),
   };
-  await Promise.all([target, status, nginx, haproxy, kubectl].map(listening));
+  await Promise.all([target, status, nginx, haproxy, kubectl, target2, nginx2, haproxy2].map(listening));
 
   const uid = await createPod(plane.admin, "team-a", "bench");
   const admin = await adminToken(plane);
@@ -164,6 +181,7 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
       more: {
         serviceNames: ["localhost"],
         limits: { requestsPerSecond: 100_000, burst: 1_000_000, streams: 100_000 },
+        ...(options.preset === undefined ? {} : { policy: { preset: options.preset, mode: "Enforce" } }),
       },
     });
     for (const [entry, one] of Object.entries(entries)) await writeFile(join(directory, "prod", entry), one.reveal());
@@ -172,14 +190,17 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
   const ours: Bench["ours"] = async (name, options) => {
     const directory = await connectors(options);
     const [forward, reverse] = [await freePort(), await freePort()];
+    const audits = { off: "off", file: { file: join(folder, `audit-${count}`) }, stdout: "stdout" };
     const asked = {
       directory,
       forward,
       reverse,
+      audit: audits[options.audit ?? "stdout"],
       ...(options.whole ? { api: { url: plane.url, ca: plane.ca, token: admin } } : {}),
     };
     const flags = options.flags ?? ["--max-semi-space-size=2"];
-    const proxy = await own(measuredCore, node(options.script ?? "our-proxy.ts", asked, flags), {
+    const script = options.bundled ? await bundled(folder) : "our-proxy.ts";
+    const proxy = await own(measuredCore, node(script, asked, flags), {
       ready: "ready",
       quiet: true,
     });
@@ -213,9 +234,12 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
       "ours, whole": await ours("ours, whole", { port: target, whole: true }),
       "kubectl proxy": peer("kubectl proxy", started.kubectl, kubectl, false),
       "node:http": peer("node:http", started.nodeHttp, nodeHttp),
+      "nginx, h2": peer("nginx, h2", started.nginx, nginx2),
+      "haproxy, h2": peer("haproxy, h2", started.haproxy, haproxy2),
     },
     plane,
     target: { port: target, pid: started.target.pid },
+    http2Target: { port: target2 },
     ca: testCa.certificate,
     identity,
     tunnelToken,
@@ -229,6 +253,12 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
+}
+
+async function bundled(folder: string): Promise<string> {
+  const entryPoints = [{ in: fileURLToPath(new URL("our-proxy.ts", import.meta.url)), out: "our-proxy" }];
+  await build({ ...bundling, entryPoints, outdir: folder });
+  return join(folder, "our-proxy.mjs");
 }
 
 async function adminToken(plane: ControlPlane): Promise<string> {
@@ -264,27 +294,37 @@ ssl_protocols TLSv1.2 TLSv1.3;`,
   };
 }
 
-function nginxTarget(folder: string, files: Files, port: number, status: number): string {
+function nginxTarget(folder: string, files: Files, ports: { target: number; target2: number; status: number }): string {
   const { global, http, tls } = nginxParts(folder, files);
+  const { target, target2, status } = ports;
   return `${global}
-http { ${http} open_file_cache max=10; default_type application/json;
-server { listen 127.0.0.1:${port} ssl backlog=4096; ${tls} root ${folder}/www; }
+http { ${http} open_file_cache max=10; default_type application/json; http2_max_concurrent_streams 1000;
+server { listen 127.0.0.1:${target} ssl backlog=4096; listen 127.0.0.1:${target2} ssl http2 backlog=4096; ${tls}
+root ${folder}/www; location /api/ { try_files /small =404; } location = /api/v1/configmaps { try_files /big =404; } }
 server { listen 127.0.0.1:${status}; location / { stub_status; } } }`;
 }
 
-function nginxProxy(folder: string, files: Files, port: number, target: number): string {
+function nginxProxy(
+  folder: string,
+  files: Files,
+  { nginx, nginx2, target }: { nginx: number; nginx2: number; target: number },
+): string {
   const { global, http, tls } = nginxParts(folder, files);
   return `${global}
 http { ${http}
 upstream target { server 127.0.0.1:${target}; keepalive 1024; keepalive_requests 100000000; keepalive_timeout 1h; }
-server { listen 127.0.0.1:${port} ssl backlog=4096; ${tls}
+server { listen 127.0.0.1:${nginx} ssl backlog=4096; listen 127.0.0.1:${nginx2} ssl http2 backlog=4096; ${tls}
 location / { proxy_pass https://target; proxy_http_version 1.1; proxy_set_header Connection "";
 proxy_set_header Host 127.0.0.1:${target}; proxy_set_header Authorization "Bearer ${token}"; proxy_buffering off;
 proxy_request_buffering off; proxy_read_timeout 1h; proxy_ssl_verify on; proxy_ssl_trusted_certificate ${files.ca};
 proxy_ssl_name localhost; proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.2 TLSv1.3; } } }`;
 }
 
-function haproxyProxy(files: Files, port: number, target: number): string {
+function haproxyProxy(
+  files: Files,
+  ports: { haproxy: number; haproxy2: number; target: number; target2: number },
+): string {
+  const { haproxy, haproxy2, target, target2 } = ports;
   return `global
   nbthread 1
   maxconn 4000
@@ -294,12 +334,19 @@ defaults
   timeout client 1h
   timeout server 1h
 frontend door
-  bind 127.0.0.1:${port} ssl crt ${files.both} alpn http/1.1
+  bind 127.0.0.1:${haproxy} ssl crt ${files.both} alpn http/1.1
   http-request set-header Authorization "Bearer ${token}"
   default_backend target
+frontend door2
+  bind 127.0.0.1:${haproxy2} ssl crt ${files.both} alpn h2
+  http-request set-header Authorization "Bearer ${token}"
+  default_backend target2
 backend target
   http-reuse always
   server one 127.0.0.1:${target} ssl verify required ca-file ${files.ca} sni str(localhost) alpn http/1.1
+backend target2
+  http-reuse always
+  server one 127.0.0.1:${target2} ssl verify required ca-file ${files.ca} sni str(localhost) alpn h2
 `;
 }
 
