@@ -117,6 +117,28 @@ test("a list above the limit is known as such, and one twice as large ends the c
   expect(() => create(65_536).decode(bomb)).toThrow(expect.objectContaining({ code: "ENHANCE_YOUR_CALM" }));
 });
 
+test("a field that goes into no table is the same object for as long as the same bytes come, and only then", () => {
+  const decoder = create();
+  const one = (text: string) => decoder.decode(hex(text)).fields[0];
+  const secret = "1f08 0341 4243"; // authorization: ABC, never indexed
+  const first = one(secret);
+  expect(first).toMatchObject({ name: "authorization", value: "ABC", indexing: "never" });
+  expect(one(secret)).toBe(first);
+  expect(one("1f08 0341 4244")).toMatchObject({ value: "ABD" });
+  expect(one("0f08 0341 4244")).toMatchObject({ value: "ABD", indexing: "plain" });
+  expect(one("1f08 0341 4243")).toMatchObject({ value: "ABC", indexing: "never" });
+  expect(one("1f08 0241 42")).toMatchObject({ value: "AB" });
+  expect(one("1f08 00")).toMatchObject({ value: "" });
+  expect(one("1f09 0341 4243")).toMatchObject({ name: "cache-control", value: "ABC" });
+  // What is cut off is cut off, also where the same bytes came before.
+  one(secret);
+  expect(() => decoder.decode(hex("1f08 0341 42"))).toThrow(expect.objectContaining({ code: "COMPRESSION_ERROR" }));
+  // A long one is decoded anew each time, or pushes the others out.
+  const long = Buffer.concat([hex("1f08 7f81 1f"), Buffer.alloc(4096, 0x61)]);
+  expect(decoder.decode(long).fields[0]).toMatchObject({ value: "a".repeat(4096) });
+  expect(decoder.decode(long).fields[0]?.value.length).toBe(4096);
+});
+
 /** Decodes what the encoder made of these fields. */
 function through(encoder: HpackEncoder, decoder: HpackDecoder, fields: Field[]) {
   const block = Buffer.from(encoder.encode(fields));

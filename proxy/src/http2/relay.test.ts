@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import type http2 from "node:http2";
+import http2 from "node:http2";
 import { Fault } from "@kube-connector/core";
 import { expect, test } from "vitest";
 import { ask, startHttp2Proxy } from "../../../test/kit/http2.ts";
@@ -35,6 +35,26 @@ for (const door of ["forward", "reverse"] as const) {
     });
   });
 }
+
+test("callers who share a connection are told apart by each request, however their tokens are coded", async () => {
+  await using world = await startHttp2Proxy();
+  const session = await world.session();
+  const statusWith = async (token: string, sensitive: boolean) => {
+    const never = sensitive ? { [http2.sensitiveHeaders]: ["authorization"] } : {};
+    return (await ask(session, world.request("/", { ...never, authorization: `Bearer ${token}` }))).status;
+  };
+  for (const sensitive of [true, false]) {
+    world.access.asked.length = 0;
+    const statuses: (number | undefined)[] = [];
+    for (const token of [`${callerToken}-a`, `${callerToken}-b`, `${callerToken}-b`, "stranger", `${callerToken}-a`]) {
+      statuses.push(await statusWith(token, sensitive));
+    }
+    expect(statuses).toEqual([200, 200, 200, 401, 200]);
+    const a = `${callerToken}-a`;
+    const b = `${callerToken}-b`;
+    expect(world.access.asked).toEqual([a, b, b, "stranger", a]);
+  }
+});
 
 test("a target without HTTP/2 gets clients that speak HTTP/1.1", async () => {
   await using world = await startHttp2Proxy({ settings: {}, http2: false });
