@@ -145,7 +145,7 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
     let cancelTimer = options.clock.after(options.dialTimeout, onTime);
     options.signal.addEventListener("abort", onAbort, { once: true });
     socket.on("error", fail);
-    socket.once("close", () => fail(new Fault("unavailable", "connection closed")));
+    socket.once("close", () => settle(() => reject(new Fault("unavailable", "connection closed"))));
     socket.once("connect", () => {
       connected = true;
       cancelTimer();

@@ -71,7 +71,7 @@ export class ClientSide implements PeerListener, StreamOwner {
     streams.add(stream);
     if (ended) {
       stream.clientEnded = true;
-      stream.toTarget.push(Buffer.alloc(0), true);
+      stream.toTarget.finish();
     }
     return stream;
   }

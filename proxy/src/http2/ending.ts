@@ -13,7 +13,7 @@ export function endStreamCleanly(relay: RelayCore, stream: Stream, isWhole: bool
   request.endedBy ??= "Draining";
   if (stream.status > 0 && stream.answerLeft < 0) {
     if (!isWhole || toClient.queued > 0) return false;
-    toClient.push(Buffer.alloc(0), true);
+    toClient.finish();
   } else if (stream.status === 0 && stream.interim === 0 && (request.method === "GET" || request.method === "HEAD")) {
     relay.refuse(stream, new Refusal(503, "The proxy is stopping; try again"));
     return true;

@@ -1,6 +1,8 @@
 import type { Field } from "./field.ts";
 import type { Peer } from "./peer.ts";
 
+const nothing = Buffer.alloc(0);
+
 /** One direction of a connection: all bodies that go to one side. */
 export class Lane {
   /** The side they go to; undefined while there is none. */
@@ -90,6 +92,12 @@ export class Flow {
     this.flush();
   }
 
+  /** Ends it after what waits. */
+  finish(): void {
+    this.#end = "last";
+    this.flush();
+  }
+
   /** Ends it with these fields after what waits. */
   trail(fields: Field[]): void {
     this.#end = fields;
@@ -107,7 +115,7 @@ export class Flow {
       if (this.ended) return;
     }
     if (this.#end === "open") return;
-    if (this.#end === "last") to.writer.data(this.#id, Buffer.alloc(0), true);
+    if (this.#end === "last") to.writer.data(this.#id, nothing, true);
     else to.writer.headers(this.#id, to.encoder.encode(this.#end), true);
     this.#ended();
   }
