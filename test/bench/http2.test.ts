@@ -1,4 +1,5 @@
 // What the data path costs over HTTP/2, beside haproxy (HTTP/2 on both sides) and nginx (HTTP/2 towards its clients alone).
+// haproxy sends all its clients' requests over one connection to the target; "unshared" it has one for each client, as ours.
 // "ours" is the whole proxy: it reviews tokens and grants at a real API server, judges by the policy ReadOnly, counts, and
 // writes an audit log into a file. "relay" is the same without all that. CPU is compared within a round only.
 
@@ -12,7 +13,8 @@ import { cpuOf, freePort, leaveMeasuredCore, otherCore, residentOf, type Started
 import { type Bench, startBench, type Subject } from "./peers.ts";
 import { median, ratios, rounds, table } from "./rounds.ts";
 
-const names = ["haproxy", "nginx", "relay", "ours", "ours, no audit", "ours, no policy"] as const;
+const peers = ["haproxy", "haproxy, unshared", "nginx", "relay", "ours"] as const;
+const names = [...peers, "ours, no audit", "ours, no policy"] as const;
 type Name = (typeof names)[number];
 
 let bench: Bench;
@@ -29,6 +31,7 @@ beforeAll(async () => {
   const whole = { ...bench.http2Target, whole: true } as const;
   subjects = {
     haproxy: bench.subjects["haproxy, h2"],
+    "haproxy, unshared": bench.subjects["haproxy, h2 unshared"],
     nginx: bench.subjects["nginx, h2"],
     relay: await bench.ours("relay", bench.http2Target),
     ours: await bench.ours("ours", { ...whole, preset: "ReadOnly", audit: "file" }),
@@ -72,13 +75,13 @@ test("small GETs, 4 connections of 8 streams", async () => {
 
 test("small GETs, 32 connections of one stream", async () => {
   const load = { path: one, connections: 32, streams: 1, milliseconds: 1000 };
-  const cpu = await compare(["haproxy", "nginx", "relay", "ours"], (subject) => cpuPerRequest(bench, subject, load));
+  const cpu = await compare(peers, (subject) => cpuPerRequest(bench, subject, load));
   table("2 kB GET, 32 connections of one stream", "us CPU", cpu);
   figure("h2 small GET, 32 x 1, of haproxy", median(ratios(cpu, "haproxy", "ours")), "x", { atLeast: 0.65 });
 });
 
 test("Go clients with a new path for each request", async () => {
-  const cpu = await compare(["haproxy", "nginx", "relay", "ours"], (subject) =>
+  const cpu = await compare(peers, (subject) =>
     cpuUnder(goPeerOf("paths", subject, { connections: 4, streams: 8 }), bench, subject, 1000),
   );
   table("2 kB GET by Go, new paths, 4 connections of 8 streams", "us CPU", cpu);
@@ -103,7 +106,7 @@ test("new connections", async () => {
     await run(goPeerOf("once", subject, { count, connections: 4, ...through }));
     return (cpuOf(subject.pid) - before) / count / 1000;
   };
-  const cpu = await compare(["haproxy", "nginx", "relay", "ours"], measure);
+  const cpu = await compare(peers, measure);
   table("TLS (ours: CONNECT, TLS, and TLS to the target) and one GET", "ms CPU", cpu);
   figure("h2 new CONNECT, TLS and request", median(cpu.ours), "ms", { atMost: 1.8 });
 });

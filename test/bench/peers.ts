@@ -43,7 +43,9 @@ export type SubjectName =
   | "node:http"
   // HTTP/2 on the side of the client, and on that of the target too; nginx has HTTP/1.1 there, as it knows no other.
   | "nginx, h2"
-  | "haproxy, h2";
+  | "haproxy, h2"
+  // With a connection to the target for each of its clients, as ours has.
+  | "haproxy, h2 unshared";
 
 interface OurOptions {
   /** The target's. */
@@ -127,12 +129,12 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
     JSON.stringify(more),
   ];
 
-  const [target, status, nginx, haproxy, nodeHttp, kubectl, target2, nginx2, haproxy2] = (await Promise.all(
-    Array.from({ length: 9 }, () => freePort()),
-  )) as [number, number, number, number, number, number, number, number, number];
+  const [target, status, nginx, haproxy, nodeHttp, kubectl, target2, nginx2, haproxy2, haproxy3] = (await Promise.all(
+    Array.from({ length: 10 }, () => freePort()),
+  )) as [number, number, number, number, number, number, number, number, number, number];
   await writeFile(join(folder, "target.conf"), nginxTarget(folder, files, { target, target2, status }));
   await writeFile(join(folder, "proxy.conf"), nginxProxy(folder, files, { nginx, nginx2, target }));
-  await writeFile(join(folder, "haproxy.cfg"), haproxyProxy(files, { haproxy, haproxy2, target, target2 }));
+  await writeFile(join(folder, "haproxy.cfg"), haproxyProxy(files, { haproxy, haproxy2, haproxy3, target, target2 }));
   await writeFile(join(folder, "kubeconfig"), kubeconfig(target, files.ca));
   const nginxOf = (file: string) => ["nginx", "-e", "stderr", "-p", folder, "-c", join(folder, file)];
   const parts = { ca: testCa.certificate, ...identity, token };
@@ -156,7 +158,7 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
       { quiet: true },
     ),
   };
-  await Promise.all([target, status, nginx, haproxy, kubectl, target2, nginx2, haproxy2].map(listening));
+  await Promise.all([target, status, nginx, haproxy, kubectl, target2, nginx2, haproxy2, haproxy3].map(listening));
 
   const uid = await createPod(plane.admin, "team-a", "bench");
   const admin = await adminToken(plane);
@@ -236,6 +238,7 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
       "node:http": peer("node:http", started.nodeHttp, nodeHttp),
       "nginx, h2": peer("nginx, h2", started.nginx, nginx2),
       "haproxy, h2": peer("haproxy, h2", started.haproxy, haproxy2),
+      "haproxy, h2 unshared": peer("haproxy, h2 unshared", started.haproxy, haproxy3),
     },
     plane,
     target: { port: target, pid: started.target.pid },
@@ -322,9 +325,10 @@ proxy_ssl_name localhost; proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.2 
 
 function haproxyProxy(
   files: Files,
-  ports: { haproxy: number; haproxy2: number; target: number; target2: number },
+  ports: { haproxy: number; haproxy2: number; haproxy3: number; target: number; target2: number },
 ): string {
-  const { haproxy, haproxy2, target, target2 } = ports;
+  const { haproxy, haproxy2, haproxy3, target, target2 } = ports;
+  const server = `server one 127.0.0.1:${target2} ssl verify required ca-file ${files.ca} sni str(localhost) alpn h2`;
   return `global
   nbthread 1
   maxconn 4000
@@ -341,12 +345,19 @@ frontend door2
   bind 127.0.0.1:${haproxy2} ssl crt ${files.both} alpn h2
   http-request set-header Authorization "Bearer ${token}"
   default_backend target2
+frontend door3
+  bind 127.0.0.1:${haproxy3} ssl crt ${files.both} alpn h2
+  http-request set-header Authorization "Bearer ${token}"
+  default_backend target3
 backend target
   http-reuse always
   server one 127.0.0.1:${target} ssl verify required ca-file ${files.ca} sni str(localhost) alpn http/1.1
 backend target2
   http-reuse always
-  server one 127.0.0.1:${target2} ssl verify required ca-file ${files.ca} sni str(localhost) alpn h2
+  ${server}
+backend target3
+  http-reuse never
+  ${server}
 `;
 }
 
