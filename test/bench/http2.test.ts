@@ -1,5 +1,5 @@
 // What the data path costs over HTTP/2, beside haproxy (HTTP/2 on both sides) and nginx (HTTP/2 towards its clients alone).
-// haproxy sends all its clients' requests over one connection to the target; "unshared" it has one for each client, as ours.
+// haproxy shares its connections to the target among its clients; "unshared" it has one for each of them, as ours has.
 // "ours" is the whole proxy: it reviews tokens and grants at a real API server, judges by the policy ReadOnly, counts, and
 // writes an audit log into a file. "relay" is the same without all that. CPU is compared within a round only.
 
@@ -7,6 +7,7 @@ import { execFileSync } from "node:child_process";
 import { loadavg } from "node:os";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { openTls } from "./clients.ts";
 import { figure } from "./figure.ts";
 import { cpuPerRequest, cpuUnder, sleep } from "./load.ts";
 import { cpuOf, freePort, leaveMeasuredCore, otherCore, residentOf, type Started, start } from "./machine.ts";
@@ -132,6 +133,9 @@ test("10,000 watches", async () => {
     preset: "ReadOnly",
     audit: "file",
   });
+  // It is up before it has read its connectors.
+  const open = async () => (await openTls({ port: ours.port })).destroy().destroyed;
+  await expect.poll(open, { timeout: 20_000 }).toBe(true);
   const hold = (connections: number) =>
     start(otherCore, goPeerOf("watches", ours, { connections, streams: 50 }), { ready: "open" });
 

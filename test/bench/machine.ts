@@ -40,7 +40,7 @@ export async function start(
   child.stdout.resume();
   if (ready !== undefined) {
     await new Promise<void>((resolve, reject) => {
-      child.once("close", (code) => reject(new Error(`${command.join(" ")} ended with status ${code}`)));
+      child.once("close", (code) => reject(new Error(`${command.slice(0, 2).join(" ")} ended with status ${code}`)));
       child.stdout.on("data", (bytes: Buffer) => {
         if (bytes.includes(ready)) resolve();
       });
