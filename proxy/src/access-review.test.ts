@@ -83,7 +83,7 @@ test("the review asks for the verb use on this connector, as this user with all 
 test("a no says which grant is missing, in one short line", async () => {
   const { authorizer, api } = make();
   api.on(reviews, () => ({ status: { allowed: false } }));
-  const refusal = await authorizer.may(callerOf("team-b"), prod).catch((error: unknown) => error);
+  const refusal = await Promise.resolve(authorizer.may(callerOf("team-b"), prod)).catch((error: unknown) => error);
   expect(refusal).toMatchObject({
     code: "permission_denied",
     message:

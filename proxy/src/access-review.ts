@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { type ApiServer, type Clock, Fault, group, type ResolvedConnector } from "@kube-connector/core";
 import type { Caller } from "./authenticate.ts";
 import type { Authorizer } from "./authorize.ts";
+import { keptKeys } from "./kept-keys.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { createReviewCache, type Verdict } from "./review-cache.ts";
 import type { ReviewLimit } from "./review-limit.ts";
@@ -28,6 +29,7 @@ const patience = 5_000;
 export function createAccessReviewAuthorizer(options: AccessReviewOptions): AccessReviewAuthorizer {
   const { api, clock, limit, metrics } = options;
   const cache = createReviewCache<true>({ clock, onRead: (result) => metrics.cacheRead("access", result) });
+  const places = keptKeys((caller, connector) => ({ key: keyOf(caller, connector), subject: subjectOf(connector) }));
 
   async function review(caller: Caller, connector: ResolvedConnector): Promise<Verdict<true>> {
     limit.take(caller.namespace ?? "");
@@ -48,10 +50,12 @@ export function createAccessReviewAuthorizer(options: AccessReviewOptions): Acce
   }
 
   return {
-    async may(caller, connector) {
+    may(caller, connector) {
       const isNeighbour = caller.namespace !== undefined && caller.namespace === connector.namespace;
-      if (isNeighbour && connector.access.sameNamespace === "Allow") return;
-      await cache.read(keyOf(caller, connector), () => review(caller, connector), subjectOf(connector));
+      if (isNeighbour && connector.access.sameNamespace === "Allow") return undefined;
+      const { key, subject } = places.of(caller, connector);
+      const allowed = cache.read(key, () => review(caller, connector), subject);
+      return allowed === true ? undefined : allowed.then(() => undefined);
     },
     forget: (connector) => cache.forget(subjectOf(connector)),
   };

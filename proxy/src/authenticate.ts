@@ -22,8 +22,11 @@ export interface Caller {
 export interface Authenticator {
   /** Whether a tunnel token opens a tunnel to the connector of that name. Fault: unauthenticated (407), unavailable (503). */
   tunnel(token: Secret, connector: ConnectorName): Promise<void>;
-  /** Whose request token it is. Fault: unauthenticated (401), unavailable (503). */
-  request(token: Secret): Promise<Caller>;
+  /**
+   * Whose request token it is: at once when that is remembered, else by a promise. It never throws; the promise's Fault:
+   * unauthenticated (401), unavailable (503).
+   */
+  request(token: Secret): Caller | Promise<Caller>;
   /**
    * The same for the token of a stream that is open. One that has only expired since is still good: as at an API server a
    * stream may outlive its token. Fault: as above.

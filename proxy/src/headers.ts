@@ -1,3 +1,4 @@
+import { type ResolvedConnector, Secret } from "@kube-connector/core";
 import { Refusal } from "./answers.ts";
 import { type Header, type RequestHead, type ResponseHead, trimBlanks } from "./http1/head.ts";
 
@@ -90,6 +91,27 @@ export function upstreamHeaderLines(head: RequestHead, injected: Injected): stri
   return lines;
 }
 
+/** The header lines that went upstream last from one client, and what they were made of. */
+export class LastUpstreamLines {
+  #headers: readonly Header[] | undefined;
+  #connector: ResolvedConnector | undefined;
+  #upgrade: string | undefined;
+  #lines: Secret | undefined;
+
+  /** As `upstreamHeaderLines`, whose answer follows from these alone: a connector never changes, a new version is another one. */
+  of(head: RequestHead, connector: ResolvedConnector, token: Secret, upgrade: string | undefined): Secret {
+    const same = this.#headers === head.headers && this.#connector === connector && this.#upgrade === upgrade;
+    if (same && this.#lines !== undefined) return this.#lines;
+    const injected = { host: connector.target.hostHeader, token: token.reveal(), upgrade };
+    const lines = new Secret(upstreamHeaderLines(head, injected));
+    this.#headers = head.headers;
+    this.#connector = connector;
+    this.#upgrade = upgrade;
+    this.#lines = lines;
+    return lines;
+  }
+}
+
 /** Looks at the text itself, whatever made it. Line by line: a regular expression took longer than all the rest. */
 function countAuthorization(lines: string): number {
   let count = 0;
@@ -125,10 +147,31 @@ export function withoutBearer(value: string): string | undefined {
   return kept.length === 0 ? undefined : kept.join(", ");
 }
 
+/** The header lines that a client got last: the same ones again are the same text. */
+export class LastClientLines {
+  #headers: readonly Header[] | undefined;
+  #noFraming = false;
+  #lines = "";
+
+  /** As `clientHeaderLines`. */
+  of(head: ResponseHead): string {
+    const noFraming = hasNoFraming(head);
+    if (this.#headers === head.headers && this.#noFraming === noFraming) return this.#lines;
+    this.#lines = clientHeaderLines(head);
+    this.#headers = head.headers;
+    this.#noFraming = noFraming;
+    return this.#lines;
+  }
+}
+
+/** A 204 or 1xx has no framing headers (RFC 9110, 8.6); where one is sent, clients disagree on what it means. */
+function hasNoFraming({ status }: ResponseHead): boolean {
+  return status < 200 || status === 204;
+}
+
 /** The header lines of an answer that the client gets, each ended by CRLF; Connection is the relay's to add. */
 export function clientHeaderLines(head: ResponseHead): string {
-  // A 204 or 1xx has no framing headers (RFC 9110, 8.6); where one is sent, clients disagree on what it means.
-  const noFraming = head.status < 200 || head.status === 204;
+  const noFraming = hasNoFraming(head);
   let lines = "";
   for (const { name, lower, value } of head.headers) {
     if (isDroppedFromResponse(lower)) continue;

@@ -88,7 +88,7 @@ test("a failure is everyone's who waits, and is not remembered", async () => {
 
 test("a hundred reads at once cost one review", async () => {
   const { read, asked } = makeCache();
-  const all = await Promise.all(Array.from({ length: 100 }, () => read()));
+  const all = await Promise.all(Array.from({ length: 100 }, async () => await read()));
   expect(new Set(all)).toEqual(new Set(["first"]));
   expect(asked).toHaveLength(1);
 });

@@ -14,9 +14,10 @@ export interface ReviewCacheOptions {
 export interface ReviewCache<T> {
   /**
    * The remembered verdict for that key, or the review's: its value, or its Fault. Reads of one key share one review.
-   * `subject` is what `forget` takes.
+   * A yes that is remembered is there at once; it never throws, a Fault comes by the promise. `subject` is what `forget`
+   * takes.
    */
-  read(key: string, review: () => Promise<Verdict<T>>, subject?: string): Promise<T>;
+  read(key: string, review: () => Promise<Verdict<T>>, subject?: string): T | Promise<T>;
   /** Drops what is known about that subject, and what reviews under way will say of it. */
   forget(subject: string): void;
   size(): number;
@@ -69,18 +70,19 @@ export function createReviewCache<T>(options: ReviewCacheOptions): ReviewCache<T
   }
 
   return {
-    async read(key, review, subject = "") {
+    read(key, review, subject = "") {
       const entry = entries.get(key);
       const age = entry === undefined ? 0 : clock.monotonic() - entry.from;
       if (entry !== undefined && age < counts[entry.verdict.answer]) {
         onRead("hit");
         remember(key, entry);
         if (age >= renewAt && !flights.has(key)) start(key, review, subject);
-        return valueOf(entry.verdict);
+        const { verdict } = entry;
+        return verdict.answer === "yes" ? verdict.value : Promise.reject(verdict.fault);
       }
       onRead("miss");
       const flight = flights.get(key) ?? start(key, review, subject);
-      return valueOf(await flight.verdict);
+      return flight.verdict.then(valueOf);
     },
     forget(subject) {
       for (const [key, entry] of entries) if (entry.subject === subject) entries.delete(key);

@@ -73,7 +73,7 @@ export function createTokenReviewAuthenticator(options: TokenReviewOptions): Aut
     }
   }
 
-  function request(token: Secret): Promise<Caller> {
+  function request(token: Secret): Caller | Promise<Caller> {
     return cache.read(keyOf(token), () => review(token));
   }
 

@@ -1,9 +1,8 @@
-import { clientHeaderLines } from "../headers.ts";
 import type { ResponseHead } from "./head.ts";
 
-/** An answer's head as the client gets it; `more` are header lines of ours, each with its line end. */
-export function headText(head: ResponseHead, more: string): string {
-  return `HTTP/1.1 ${head.status} ${head.phrase}\r\n${clientHeaderLines(head)}${more}\r\n`;
+/** An answer's head as the client gets it: `lines` of the target's and `more` of ours, each with its line end. */
+export function headText(head: ResponseHead, lines: string, more: string): string {
+  return `HTTP/1.1 ${head.status} ${head.phrase}\r\n${lines}${more}\r\n`;
 }
 
 /** One buffer, so that a small answer is one TLS record. */

@@ -1,10 +1,10 @@
 import type { TLSSocket } from "node:tls";
-import type { ResolvedConnector } from "@kube-connector/core";
+import type { ResolvedConnector, Secret } from "@kube-connector/core";
 import { Refusal, warningLine } from "../answers.ts";
 import { TlsRefusal } from "../dial.ts";
 import type { Collaborators } from "../gate.ts";
 import { MetadataAnswer, type Reduction } from "../metadata/answer.ts";
-import { mayTrailRequest, mayTrailResponse, upstreamHeaderLines } from "../headers.ts";
+import { clientHeaderLines, mayTrailRequest, mayTrailResponse } from "../headers.ts";
 import type { UpstreamTarget } from "../target.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
 import { isSwitchTo } from "../upgrade.ts";
@@ -12,6 +12,7 @@ import { headText, joined } from "./answer-text.ts";
 import { BodyFramer } from "./body.ts";
 import { type RequestHead, type ResponseHead, parseResponseHead } from "./head.ts";
 import { Inbox } from "./inbox.ts";
+import type { LastHeads } from "./last-heads.ts";
 
 /** Most interim (1xx) answers before the final one. */
 const interimLimit = 8;
@@ -34,6 +35,7 @@ export interface Allowed {
 /** The client connection that an exchange works for. */
 export interface ExchangeClient {
   readonly socket: TLSSocket;
+  readonly last: LastHeads;
   /** The upstream connection is there, or can take more: give it body bytes that wait. */
   exchangeTakesBody(): void;
   /** The final answer's head has come. */
@@ -92,6 +94,7 @@ export class Exchange implements UpstreamUser {
   /** Leases a connection and sends the head. */
   begin(): void {
     try {
+      void this.#token; // before a connection is taken for nothing
       const pool = this.#with.upstreams.poolFor(this.#request.connector);
       const idle = this.#retried ? undefined : pool.takeIdle(this);
       if (idle !== undefined) {
@@ -125,13 +128,8 @@ export class Exchange implements UpstreamUser {
   #send(upstream: UpstreamConnection, fresh: boolean): void {
     this.#state = { name: "awaitingHead", upstream, fresh };
     const { head, connector, target, upgrade, started } = this.#request;
-    if (connector.token === undefined) throw new Refusal(503, connector.unavailable ?? "The connector has no token");
-    const lines = upstreamHeaderLines(head, {
-      host: connector.target.hostHeader,
-      token: connector.token.reveal(),
-      upgrade,
-    });
-    const text = `${head.method} ${target.path}${target.query} HTTP/1.1\r\n${lines}\r\n`;
+    const lines = this.#client.last.toTarget.of(head, connector, this.#token, upgrade);
+    const text = `${head.method} ${target.path}${target.query} HTTP/1.1\r\n${lines.reveal()}\r\n`;
     if (this.requestBody.done) upstream.socket.write(text, "latin1");
     else {
       // What of the body is there already goes out with the head.
@@ -142,6 +140,13 @@ export class Exchange implements UpstreamUser {
     }
     this.added = this.#with.clock.monotonic() - started;
     this.#with.metrics.latencyAdded(this.added / 1000);
+  }
+
+  /** The stored token. Refusal: 503 when there is none. */
+  get #token(): Secret {
+    const { token, unavailable, namespace, name } = this.#request.connector;
+    if (token !== undefined) return token;
+    throw new Refusal(503, unavailable ?? `The connector ${namespace}/${name} has no token`);
   }
 
   get phase(): State["name"] {
@@ -281,7 +286,8 @@ export class Exchange implements UpstreamUser {
       const size = taken === "incomplete" ? this.#inbox.length : taken.text.length;
       if (size > this.#with.limits.head) throw new Refusal(431, "The HTTP message's head is too large");
       if (taken === "incomplete") return;
-      this.#takeHead(parseResponseHead(taken.text, this.#request.head.method), this.#state);
+      const head = parseResponseHead(taken.text, this.#request.head.method, this.#client.last.answers);
+      this.#takeHead(head, this.#state);
     }
   }
 
@@ -293,7 +299,7 @@ export class Exchange implements UpstreamUser {
     if (head.status < 200) {
       this.#interim += 1;
       if (this.#interim > interimLimit) throw new Refusal(400, "The HTTP message comes after too many interim answers");
-      this.#client.socket.write(headText(head, ""), "latin1");
+      this.#client.socket.write(headText(head, clientHeaderLines(head), ""), "latin1");
       return;
     }
     const rest = this.#inbox.takeAll();
@@ -311,7 +317,9 @@ export class Exchange implements UpstreamUser {
     let more = warning === undefined ? "" : `${warningLine(warning)}\r\n`;
     if (head.status === 401) more += `${warningLine(this.#tokenRefused())}\r\n`;
     if (close) more += "Connection: close\r\n";
-    this.#headText = headText(this.#reduced?.head ?? head, more);
+    const lines =
+      this.#reduced === undefined ? this.#client.last.toClient.of(head) : clientHeaderLines(this.#reduced.head);
+    this.#headText = headText(this.#reduced?.head ?? head, lines, more);
     this.#passBody(rest, 0, this.#headText);
   }
 
@@ -352,7 +360,8 @@ export class Exchange implements UpstreamUser {
     this.status = 101;
     this.#client.exchangeBegan(head);
     this.#state = { name: "over" };
-    this.#client.socket.write(headText(head, `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`), "latin1");
+    const more = `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`;
+    this.#client.socket.write(headText(head, clientHeaderLines(head), more), "latin1");
     this.#client.exchangeSwitched(upstream, this.#inbox.takeAll());
   }
 

@@ -60,8 +60,9 @@ const usualNames = new Map(
 const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 
 /**
- * The header lines that were read last on a connection. A client sends the same ones with each request, its token being
- * most of the bytes; the same text is the same lines, so they are not read again.
+ * The header lines that were read last in one direction of a connection. The same ones come again and again, a token being
+ * most of their bytes: the same text is the same lines, and a line that is the same as the last head's in its place is the
+ * same line, so neither is read again.
  */
 export class LastLines {
   #text: string | undefined;
@@ -69,7 +70,7 @@ export class LastLines {
 
   parse(text: string | undefined): Fields {
     if (this.#fields === undefined || this.#text !== text) {
-      this.#fields = parseFields(text);
+      this.#fields = parseFields(text, this.#fields);
       this.#text = text;
     }
     return this.#fields;
@@ -106,21 +107,29 @@ export function parseConnectHead(text: string): RequestHead {
   return { method, target, host, headers, body: "none", length: 0, connection };
 }
 
-/** The head of an answer without its final empty line → its parts. Throws a Refusal that the caller turns into a 502. */
-export function parseResponseHead(text: string, requestMethod: string): ResponseHead {
+/**
+ * The head of an answer without its final empty line → its parts, with `last` as for a request. Throws a Refusal that the
+ * caller turns into a 502.
+ */
+export function parseResponseHead(text: string, requestMethod: string, last?: LastLines): ResponseHead {
   const { first, rest } = cutFirstLine(text);
-  const match = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: (.*))?$/.exec(first);
-  if (match === null || badByte.test(first)) throw bad("its first line is no HTTP/1.1 status line");
-  const status = Number(match[2]);
-  const fields = parseFields(rest);
-  const old = match[1] === "0";
+  const { old, status, phrase } = first === usual.line ? usual : parseStatusLine(first);
+  const fields = last === undefined ? parseFields(rest) : last.parse(rest);
   if (old && fields.chunked) throw bad("HTTP/1.0 has no chunked bodies");
   const bodiless = requestMethod === "HEAD" || status < 200 || status === 204 || status === 304;
   const body =
     bodiless || fields.length === 0 ? "none" : fields.chunked ? "chunked" : fields.length > 0 ? "length" : "eof";
   const { headers, length, connection } = fields;
-  const phrase = match[3] ?? "";
   return { status, phrase, old, headers, body, length: body === "length" ? length : 0, connection };
+}
+
+/** The status line of most answers, which needs no reading. */
+const usual = { line: "HTTP/1.1 200 OK", old: false, status: 200, phrase: "OK" };
+
+function parseStatusLine(line: string): { old: boolean; status: number; phrase: string } {
+  const match = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: (.*))?$/.exec(line);
+  if (match === null || badByte.test(line)) throw bad("its first line is no HTTP/1.1 status line");
+  return { old: match[1] === "0", status: Number(match[2]), phrase: match[3] ?? "" };
 }
 
 /** `rest` is the header lines with the CRLF between them; undefined when there are none. */
@@ -130,12 +139,16 @@ function cutFirstLine(text: string): { first: string; rest: string | undefined }
 }
 
 function parseRequestLine(line: string, oldIsFine: boolean): { method: string; target: string } {
-  const parts = line.split(" ");
-  const [method, target, version] = parts;
-  if (parts.length !== 3 || method === undefined || target === undefined || version === undefined) {
+  const methodEnd = line.indexOf(" ");
+  const targetEnd = line.indexOf(" ", methodEnd + 1);
+  const method = line.slice(0, methodEnd);
+  const target = line.slice(methodEnd + 1, targetEnd);
+  const version = line.slice(targetEnd + 1);
+  // Without a first blank there is no second one after it: the search began at 0 and found nothing either.
+  if (targetEnd < 0 || version.includes(" ")) {
     throw bad("its first line should be METHOD TARGET HTTP/1.1, with single spaces");
   }
-  if (!token.test(method) || target === "" || badByte.test(line) || target.includes("\t")) {
+  if (!(methods.has(method) || token.test(method)) || target === "" || badByte.test(line) || target.includes("\t")) {
     throw bad("its first line has characters that may not stand there");
   }
   if (version === "HTTP/1.1" || (oldIsFine && version === "HTTP/1.0")) return { method, target };
@@ -145,6 +158,8 @@ function parseRequestLine(line: string, oldIsFine: boolean): { method: string; t
 
 interface Fields {
   headers: Header[];
+  /** The text of each of them. */
+  lines: string[];
   /** -1 without a Content-Length. */
   length: number;
   chunked: boolean;
@@ -160,9 +175,11 @@ const untrailable = new Set(["content-length", "transfer-encoding", "trailer"]);
 /** Stands where there is no Connection line; nothing is ever added to it. */
 const noNames = new Set<string>();
 
-function parseFields(text: string | undefined): Fields {
+/** `last` is the text of the lines of another head and what was read in them, in their order. */
+function parseFields(text: string | undefined, last?: Fields): Fields {
   const fields: Fields = {
     headers: [],
+    lines: [],
     length: -1,
     chunked: false,
     connection: noNames,
@@ -172,18 +189,34 @@ function parseFields(text: string | undefined): Fields {
   };
   if (text === undefined) return fields;
   for (let start = 0; start <= text.length; ) {
-    // V8 looks for one character quickly, for two slowly. A LF without its CR stays in the line, which may not have it.
-    let lf = text.indexOf("\n", start);
-    while (lf > 0 && text.charCodeAt(lf - 1) !== 0x0d) lf = text.indexOf("\n", lf + 1);
-    const end = lf > 0 ? lf - 1 : text.length;
-    const line = text.slice(start, end);
-    const header = parseFieldLine(line);
+    const index = fields.headers.length;
+    let line = last?.lines[index];
+    let header = last?.headers[index];
+    if (header === undefined || line === undefined || !isLineAt(text, start, line)) {
+      line = text.slice(start, lineEnd(text, start));
+      header = parseFieldLine(line);
+    }
     fields.headers.push(header);
+    fields.lines.push(line);
     noteField(fields, header, line);
-    start = end + 2;
+    start += line.length + 2;
   }
   if (fields.chunked && fields.length >= 0) throw bad("it has both Content-Length and Transfer-Encoding");
   return fields;
+}
+
+/** Whether exactly that line, which has no line end in it, stands there. */
+function isLineAt(text: string, start: number, line: string): boolean {
+  if (!text.startsWith(line, start)) return false;
+  const end = start + line.length;
+  return end === text.length || (text.charCodeAt(end) === 0x0d && text.charCodeAt(end + 1) === 0x0a);
+}
+
+/** V8 looks for one character quickly, for two slowly. A LF without its CR stays in the line, which may not have it. */
+function lineEnd(text: string, start: number): number {
+  let lf = text.indexOf("\n", start);
+  while (lf > 0 && text.charCodeAt(lf - 1) !== 0x0d) lf = text.indexOf("\n", lf + 1);
+  return lf > 0 ? lf - 1 : text.length;
 }
 
 function noteField(fields: Fields, { lower, value }: Header, line: string): void {

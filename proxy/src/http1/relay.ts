@@ -1,16 +1,17 @@
 import type { TLSSocket } from "node:tls";
 import type { ResolvedConnector } from "@kube-connector/core";
 import { answerText, Refusal, refusalOf } from "../answers.ts";
-import { type Collaborators, passGate, RequestTokens } from "../gate.ts";
+import type { Caller } from "../authenticate.ts";
+import { type Collaborators, passGate } from "../gate.ts";
 import type { OpenStream } from "../open-streams.ts";
-import { requestInfo } from "../request-info.ts";
-import { checkHost, upstreamTarget } from "../target.ts";
 import { Splice } from "../upgrade.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
+import { type Asked, readAsked } from "./asked.ts";
 import { Exchange, type ExchangeClient } from "./exchange.ts";
-import { LastLines, type RequestHead, type ResponseHead } from "./head.ts";
+import type { RequestHead, ResponseHead } from "./head.ts";
 import { Inbox } from "./inbox.ts";
 import { judgeRequest, policyHolds } from "./judged.ts";
+import { LastHeads } from "./last-heads.ts";
 import { openStreamOf } from "./open-stream.ts";
 import {
   type Admitted,
@@ -32,14 +33,14 @@ import type { State } from "./state.ts";
 export class ClientConnection implements ExchangeClient, UpstreamUser {
   readonly socket: TLSSocket;
   readonly admitted: Admitted;
+  readonly last = new LastHeads();
   readonly #with: Collaborators;
   readonly #reporters: Reporters;
   readonly #opened: number;
   readonly #inbox = new Inbox();
-  readonly #lastLines = new LastLines();
-  readonly #tokens = new RequestTokens();
   readonly #onClosed: (connection: ClientConnection) => void;
   #state: State;
+  #isReading = false;
 
   constructor(
     socket: TLSSocket,
@@ -102,8 +103,8 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   }
 
   /** Bytes that come before their turn wait, up to one head's worth; then the client is paused. */
-  #hold(bytes: Buffer): void {
-    if (bytes.length > 0) this.#inbox.add(bytes);
+  #hold(bytes?: Buffer): void {
+    if (bytes !== undefined && bytes.length > 0) this.#inbox.add(bytes);
     if (this.#inbox.length > this.#with.limits.head) this.socket.pause();
   }
 
@@ -126,22 +127,33 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     if (waiting.length > 0) this.#passBody(state, waiting);
   }
 
+  /** Reads what waits, request by request. One that is refused at once leads back here; then the loop below goes on. */
   #readHead(): void {
-    const state = this.#state;
-    if (state.name !== "waiting" || this.#inbox.length === 0) return;
+    if (this.#isReading) return;
+    this.#isReading = true;
+    while (this.#state.name === "waiting" && this.#inbox.length > 0 && this.#readOne(this.#state));
+    this.#isReading = false;
+  }
+
+  /** False when there is no whole head. */
+  #readOne(state: State & { name: "waiting" }): boolean {
     if (this.socket.writableNeedDrain) {
-      this.#hold(Buffer.alloc(0));
-      return;
+      this.#hold();
+      return false;
     }
     try {
-      const head = takeRequestHead(this.#inbox, this.#with.limits.head, this.#lastLines);
-      if (head !== undefined) this.#serve(head);
-      else if (!state.begun) {
+      const head = takeRequestHead(this.#inbox, this.#with.limits.head, this.last.requests);
+      if (head !== undefined) {
+        this.#serve(head);
+        return true;
+      }
+      if (!state.begun) {
         this.#setState({ name: "waiting", until: this.#now() + this.#with.timeouts.requestHead, begun: true });
       }
     } catch (error) {
       this.#refuse(unreadRequest(this.#now()), refusalOf(error));
     }
+    return false;
   }
 
   // The steps.
@@ -149,38 +161,33 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   #serve(head: RequestHead): void {
     const request = requestInHand(head, this.#now());
     this.#setState({ name: "deciding", request });
-    this.#decide(request, head).catch((error: unknown) => {
+    const refuse = (error: unknown) => {
       if (this.#state.name === "deciding" && this.#state.request === request) this.#refuse(request, refusalOf(error));
-    });
+    };
+    try {
+      const { admitted, last } = this;
+      const asked = readAsked(request, head, { admitted, last, connector: this.currentConnector() });
+      const caller = passGate(asked.token, asked.connector, this.#with);
+      if (caller instanceof Promise) caller.then((found) => this.#admit(request, head, asked, found)).catch(refuse);
+      else this.#admit(request, head, asked, caller);
+    } catch (error) {
+      refuse(error);
+    }
   }
 
-  async #decide(request: RequestInHand, head: RequestHead): Promise<void> {
-    const { upgrade } = request;
-    if (upgrade !== undefined && head.body !== "none") throw new Refusal(400, "An upgrade may not have a body");
-    const connector = this.currentConnector();
-    if (connector === undefined)
-      throw new Refusal(503, `The connector ${this.admitted.key} is not served here any more`);
-    checkHost(head.host, this.admitted.door, connector);
-    const target = upstreamTarget(head.target, this.admitted.door, connector.target.prefix);
-    const info = requestInfo(head.method, target.judged, target.query);
-    request.connector = connector;
-    request.path = target.judged;
-    request.info = info;
-    const token = this.#tokens.of(head);
-    const caller = await passGate(token, connector, this.#with);
+  #admit(request: RequestInHand, head: RequestHead, { connector, target, info, token }: Asked, caller: Caller): void {
     if (this.#state.name !== "deciding" || this.#state.request !== request) return;
     request.sender = { token, caller };
     this.#with.audit.check();
-    request.admission = this.#with.limiter.admit(caller, connector);
+    const now = this.#now();
+    request.admission = this.#with.limiter.admit(caller, connector, now);
     request.watch = info.verb === "watch";
-    request.allowedAt = this.#now();
-    const judged = judgeRequest(request, head, { info, connector }, this.#with);
-    if (connector.token === undefined) {
-      throw new Refusal(503, connector.unavailable ?? `The connector ${this.admitted.key} has no token`);
-    }
-    const allowed = { ...judged, connector, target, upgrade, started: request.started };
+    request.allowedAt = now;
+    const { head: sent, warning, reduction } = judgeRequest(request, head, { info, connector }, this.#with);
+    const { upgrade, started } = request;
+    const allowed = { head: sent, connector, target, upgrade, started, warning, reduction };
     const exchange = new Exchange(allowed, this, this.#with);
-    this.#setState({ name: "exchanging", request, exchange, bodyAt: request.allowedAt });
+    this.#setState({ name: "exchanging", request, exchange, bodyAt: now });
     exchange.begin();
   }
 
@@ -203,7 +210,8 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     const state = this.#state;
     if (state.name !== "exchanging") return;
     requestAnswered(state.request, head, state.exchange.added);
-    announceRequest(state.request, state.exchange, this.#reporters);
+    // What else lasts long shows with time.
+    if (state.request.watch || head.status === 101) announceRequest(state.request, state.exchange, this.#reporters);
   }
 
   mustClose(): boolean {
@@ -272,7 +280,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   #nextRequest(): void {
     this.#setState({ name: "waiting", until: this.#now() + this.#with.timeouts.idleClient, begun: false });
     this.socket.resume();
-    if (this.#inbox.length > 0) this.#readHead();
+    this.#readHead();
   }
 
   /** Sends what is written, then closes. */

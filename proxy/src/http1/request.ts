@@ -23,18 +23,16 @@ export interface Admitted {
   remote: string;
 }
 
-/** One request in hand. Times are monotonic milliseconds. */
-export interface RequestInHand {
-  /** A UUID: the lines that the audit log has of it share it. */
-  readonly id: string;
-  readonly method: string;
+/** One request in hand; without a head it stands for one that could not be read. Times are monotonic milliseconds. */
+export class RequestInHand {
+  readonly method: string = "-";
   /** Without the query, for the log; without the connector's prefix as soon as that is known. */
-  path: string;
+  path = "-";
   readonly started: number;
   readonly upgrade: string | undefined;
   /** Whether the connection can go on after a refusal: no body, nothing that may follow uninvited. */
-  readonly reusable: boolean;
-  readonly wantsClose: boolean;
+  readonly reusable: boolean = false;
+  readonly wantsClose: boolean = true;
   /** Who sent it, and by which token; undefined until it was let through. */
   sender: { token: Secret; caller: Caller } | undefined;
   /** The version that it was judged by. */
@@ -50,13 +48,33 @@ export interface RequestInHand {
   /** Milliseconds from its head until its head was written upstream; undefined while there is no answer. */
   added: number | undefined;
   /** Whether the audit log has a line of its start. */
-  announced: boolean;
+  announced = false;
   /** One word for what ended it before its answer was whole. */
   endedBy: string | undefined;
-  watch: boolean;
+  watch = false;
   /** When its caller was last asked about, and last found to be allowed. */
   askedAt: number;
   allowedAt: number;
+  #id: string | undefined;
+
+  constructor(started: number, head?: RequestHead) {
+    this.started = started;
+    this.askedAt = started;
+    this.allowedAt = started;
+    if (head === undefined) return;
+    const query = head.target.indexOf("?");
+    this.method = head.method;
+    this.path = query < 0 ? head.target : head.target.slice(0, query);
+    this.upgrade = wantedUpgrade(head);
+    this.wantsClose = head.connection.has("close");
+    this.reusable = head.body === "none" && this.upgrade === undefined && !this.wantsClose;
+    this.traceparent = traceparentOf(head.headers);
+  }
+
+  /** A UUID: the lines that the audit log has of it share it. */
+  get id(): string {
+    return (this.#id ??= randomUUID());
+  }
 }
 
 /** The next head of an inbox; undefined while it is not whole. Refusal: 400, 431 above `limit` bytes, and the parser's. */
@@ -69,43 +87,12 @@ export function takeRequestHead(inbox: Inbox, limit: number, last: LastLines): R
 }
 
 export function requestInHand(head: RequestHead, now: number): RequestInHand {
-  const upgrade = wantedUpgrade(head);
-  const wantsClose = head.connection.has("close");
-  return {
-    ...unreadRequest(now),
-    method: head.method,
-    path: head.target.split("?", 1)[0] ?? "",
-    upgrade,
-    reusable: head.body === "none" && upgrade === undefined && !wantsClose,
-    wantsClose,
-    traceparent: traceparentOf(head.headers),
-  };
+  return new RequestInHand(now, head);
 }
 
 /** Stands for a request whose head could not be read. */
 export function unreadRequest(now: number): RequestInHand {
-  return {
-    id: randomUUID(),
-    method: "-",
-    path: "-",
-    started: now,
-    upgrade: undefined,
-    reusable: false,
-    wantsClose: true,
-    sender: undefined,
-    connector: undefined,
-    info: undefined,
-    judged: undefined,
-    admission: undefined,
-    traceparent: undefined,
-    targetAuditId: undefined,
-    added: undefined,
-    announced: false,
-    endedBy: undefined,
-    watch: false,
-    askedAt: now,
-    allowedAt: now,
-  };
+  return new RequestInHand(now);
 }
 
 /** How a request ended. */
@@ -163,7 +150,7 @@ export function reportRequest(request: RequestInHand, outcome: Outcome, by: Repo
   const { method, path } = request;
   const { status, refusal, bytesIn, bytesOut } = outcome;
   by.metrics.requestEnded({ connector: key, door, verb: method, code: status, seconds: milliseconds / 1000 });
-  by.audit.record(recordOf(request, outcome, "ResponseComplete", by));
+  by.audit.record(recordOf(request, outcome, "ResponseComplete", by, milliseconds));
   if (refusal !== undefined && refusal.http >= 500) {
     const fields = { connector: key, door, method, path, status, remote, request: request.id };
     by.log.warn("Request refused", { ...fields, reason: refusal.message, error: refusal });
@@ -171,14 +158,20 @@ export function reportRequest(request: RequestInHand, outcome: Outcome, by: Repo
   }
   // Where there is an audit log, it has that line.
   const level = by.audit === noAudit ? "info" : "debug";
-  const took = { milliseconds: Math.round(milliseconds * 10) / 10 };
-  const fields = { connector: key, door, method, path, status, remote, bytesIn, bytesOut, ...took };
+  const took = Math.round(milliseconds * 10) / 10;
+  const fields = { connector: key, door, method, path, status, remote, bytesIn, bytesOut, milliseconds: took };
   if (refusal === undefined) by.log[level]("Request answered", fields);
   else by.log[level]("Request refused", { ...fields, reason: refusal.message });
 }
 
-function recordOf(request: RequestInHand, so: Outcome, stage: AuditRecord["stage"], by: Reporters): AuditRecord {
-  const { admitted, clock } = by;
+function recordOf(
+  request: RequestInHand,
+  so: Outcome,
+  stage: AuditRecord["stage"],
+  by: Reporters,
+  milliseconds = by.clock.monotonic() - request.started,
+): AuditRecord {
+  const { admitted } = by;
   const { refusal } = so;
   return {
     id: request.id,
@@ -196,7 +189,7 @@ function recordOf(request: RequestInHand, so: Outcome, stage: AuditRecord["stage
     message: refusal?.message,
     bytesIn: so.bytesIn,
     bytesOut: so.bytesOut,
-    milliseconds: clock.monotonic() - request.started,
+    milliseconds,
     addedMilliseconds: request.added,
     protocol: by.protocol ?? "http/1.1",
     upgrade: request.upgrade,

@@ -1,6 +1,7 @@
 import { type CallerLimits, type Clock, defaultCallerLimits, type ResolvedConnector } from "@kube-connector/core";
 import { Refusal } from "../answers.ts";
 import type { Caller } from "../authenticate.ts";
+import { keptKeys } from "../kept-keys.ts";
 import type { ProxyMetrics } from "../metrics.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
@@ -11,8 +12,8 @@ export interface Admission {
 
 /** Keeps each caller of each connector to its limits, so that no caller can use up what others need. */
 export interface CallerLimiter {
-  /** Lets one request in, and counts it until it has ended. Refusal: 429 with Retry-After. */
-  admit(caller: Caller, connector: ResolvedConnector): Admission;
+  /** Lets one request in, and counts it until it has ended; `now` as the clock has it. Refusal: 429 with Retry-After. */
+  admit(caller: Caller, connector: ResolvedConnector, now?: number): Admission;
 }
 
 export interface CallerLimiterOptions {
@@ -43,6 +44,7 @@ export function limitsOf(connector: ResolvedConnector): CallerLimits {
 export function createCallerLimiter(options: CallerLimiterOptions): CallerLimiter {
   const { clock, metrics, remembered = 20_000 } = options;
   const usages = new Map<string, Usage>();
+  const keys = keptKeys(keyOf);
 
   function usageOf(key: string, limits: CallerLimits, now: number): Usage {
     const known = usages.get(key);
@@ -71,10 +73,9 @@ export function createCallerLimiter(options: CallerLimiterOptions): CallerLimite
   }
 
   return {
-    admit(caller, connector) {
+    admit(caller, connector, now = clock.monotonic()) {
       const limits = limitsOf(connector);
-      const now = clock.monotonic();
-      const usage = usageOf(keyOf(caller, connector), limits, now);
+      const usage = usageOf(keys.of(caller, connector), limits, now);
       if (usage.open >= limits.streams) {
         metrics.limited("streams");
         throw tooMany(
