@@ -78,3 +78,15 @@ test("a connector that is gone has no series, and begins anew when it comes back
   count();
   expect((await lines(metrics)).filter((line) => line.includes("team-a/prod"))).toHaveLength(1);
 });
+
+test("a duration is in each bucket whose bound it does not pass, and reading twice counts nothing twice", async () => {
+  const metrics = createPrometheusMetrics(() => []);
+  for (const seconds of [0.0001, 0.00011, 2]) metrics.latencyAdded(seconds);
+  metrics.bytes("in", 7);
+  await metrics.text();
+  const text = await lines(metrics);
+  const shown = text.filter((line) => line.includes("added_latency_seconds")).map((line) => line.split("seconds_")[1]);
+  expect(shown.slice(0, 3)).toEqual(['bucket{le="0.0001"} 1', 'bucket{le="0.00025"} 2', 'bucket{le="0.0005"} 2']);
+  expect(shown.slice(-4)).toEqual(['bucket{le="1"} 2', 'bucket{le="+Inf"} 3', "sum 2.00021", "count 3"]);
+  expect(text).toContain('kube_connector_proxy_bytes_total{direction="in"} 7');
+});

@@ -1,6 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import type { ResolvedConnector } from "@kube-connector/core";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "@prometheus-io/client";
+import { type Gathered, GatheredCounts, PlainHistogram } from "./gathered-metrics.ts";
 import type { Door, ProxyMetrics } from "./metrics.ts";
 
 /** Metrics that Prometheus can read. */
@@ -36,8 +37,13 @@ export function createPrometheusMetrics(
     new Histogram<L>({ name: prefix + name, help, buckets, labelNames, registers });
 
   const requests = counter("requests_total", "Requests answered.", ["connector", "door", "verb", "code"]);
-  const duration = histogram("request_duration_seconds", "From a request's head to the end of its answer.", slow);
-  const latency = histogram("added_latency_seconds", "From a request's head until it was written upstream.", fast);
+  const ofRequests = (name: string, help: string, buckets: number[]) => {
+    const made = new PlainHistogram(prefix + name, help, buckets);
+    made.register(registry);
+    return made;
+  };
+  const duration = ofRequests("request_duration_seconds", "From a request's head to the end of its answer.", slow);
+  const latency = ofRequests("added_latency_seconds", "From a request's head until it was written upstream.", fast);
   const tunnels = gauge("tunnels_open", "Tunnels open on the forward door.");
   const streams = gauge("streams_open", "Streams open.", ["kind"]);
   const bytes = counter("bytes_total", "Bytes of clients: in from them, out to them.", ["direction"]);
@@ -78,47 +84,78 @@ export function createPrometheusMetrics(
     },
   });
 
-  // Looking a series up by its labels costs more than counting, so those of requests are kept.
-  type Series = { labels: { connector: string; door: string; verb: string; code: string }; inc: Counter.Internal };
+  const gathered = new GatheredCounts();
+  type Series = { connector: string; door: Door; verb: string; code: number; total: Gathered };
   const byConnector = new Map<string, Map<string, Series>>();
+  let last: Series | undefined;
+
   function seriesOf(connector: string, door: Door, method: string, code: number): Series {
+    const verb = methods.has(method) ? method : "other";
+    // Most requests are like the one before.
+    if (last?.code === code && last.verb === verb && last.door === door && last.connector === connector) return last;
     const all = byConnector.get(connector) ?? new Map<string, Series>();
     byConnector.set(connector, all);
-    const verb = methods.has(method) ? method : "other";
     const key = `${door} ${verb} ${code}`;
+    const known = all.get(key);
     const labels = { connector, door, verb, code: String(code) };
-    const series = all.get(key) ?? { labels, inc: requests.labels(labels) };
+    const series = known ?? { connector, door, verb, code, total: gathered.of(requests.labels(labels)) };
     all.set(key, series);
+    last = series;
     return series;
   }
 
-  const bytesOf = { in: bytes.labels({ direction: "in" }), out: bytes.labels({ direction: "out" }) };
-  const upstreamsOf = { active: upstreams.labels({ state: "active" }), idle: upstreams.labels({ state: "idle" }) };
-  const keptDecisions = keep((step: string) => keep((result: string) => decisions.labels({ step, result })));
-  const keptReadings = keep((name: string) => keep((result: string) => cache.labels({ cache: name, result })));
+  const bytesOf = {
+    in: gathered.of(bytes.labels({ direction: "in" })),
+    out: gathered.of(bytes.labels({ direction: "out" })),
+  };
+  const upstreamsOf = {
+    active: gathered.of(upstreams.labels({ state: "active" })),
+    idle: gathered.of(upstreams.labels({ state: "idle" })),
+  };
+  const keptDecisions = keep((step: string) =>
+    keep((result: string) => gathered.of(decisions.labels({ step, result }))),
+  );
+  const keptReadings = keep((name: string) =>
+    keep((result: string) => gathered.of(cache.labels({ cache: name, result }))),
+  );
 
   return {
     requestEnded({ connector, door, verb, code, seconds }) {
-      seriesOf(connector, door, verb, code).inc.inc();
+      seriesOf(connector, door, verb, code).total.count += 1;
       duration.observe(seconds);
     },
     latencyAdded: (seconds) => latency.observe(seconds),
     tunnels: (change) => tunnels.inc(change),
     streams: (kind, change) => streams.inc({ kind }, change),
-    bytes: (direction, count) => bytesOf[direction].inc(count),
-    upstreamConnections: (state, change) => upstreamsOf[state].inc(change),
+    bytes(direction, count) {
+      bytesOf[direction].count += count;
+    },
+    upstreamConnections(state, change) {
+      upstreamsOf[state].count += change;
+    },
     upstreamDialled: (result) => dials.inc({ result }),
-    decided: (step, result) => keptDecisions(step)(result).inc(),
+    decided(step, result) {
+      keptDecisions(step)(result).count += 1;
+    },
     reviewed: (kind, seconds) => reviews.observe({ kind }, seconds),
-    cacheRead: (name, result) => keptReadings(name)(result).inc(),
+    cacheRead(name, result) {
+      keptReadings(name)(result).count += 1;
+    },
     limited: (limit) => limited.inc({ limit }),
     connections: (door, change) => connections.inc({ door }, change),
     connectionRefused: (limit) => refused.inc({ limit }),
     audited: (result, count) => audited.inc({ result }, count),
-    text: () => registry.metrics(),
+    text() {
+      gathered.add();
+      return registry.metrics();
+    },
     contentType: registry.contentType,
     forget(connector) {
-      for (const { labels } of byConnector.get(connector)?.values() ?? []) requests.remove(labels);
+      for (const { door, verb, code, total } of byConnector.get(connector)?.values() ?? []) {
+        gathered.drop(total);
+        requests.remove({ connector, door, verb, code: String(code) });
+      }
+      if (last?.connector === connector) last = undefined;
       byConnector.delete(connector);
     },
   };

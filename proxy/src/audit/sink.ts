@@ -6,7 +6,7 @@ import type { ProxyMetrics } from "../metrics.ts";
 
 /** Where audit lines go. Memory is bounded, the event loop is never blocked, and what is lost is counted. */
 export interface AuditSink extends Running {
-  /** Takes one line, with its line end. */
+  /** Takes one line of ASCII characters alone, with its line end. */
   write(line: string): void;
   /** A sentence while lines cannot be written, or wait for too long or in too great a number. */
   whyDown(): string | undefined;
@@ -111,11 +111,9 @@ class Sink implements AuditSink {
       this.#lose(1);
       return;
     }
-    // No character has more than three bytes.
-    const most = line.length * 3;
-    if (this.#filling.used + most > this.#filling.bytes.length) this.#nextFilling(most);
+    if (this.#filling.used + line.length > this.#filling.bytes.length) this.#nextFilling(line.length);
     const chunk = this.#filling;
-    const count = chunk.bytes.write(line, chunk.used);
+    const count = chunk.bytes.write(line, chunk.used, "latin1");
     chunk.used += count;
     chunk.lines += 1;
     this.#waiting += count;
