@@ -1,6 +1,7 @@
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { type Clock, Fault, type Log, type ResolvedConnector, type Running, sleep } from "@kube-connector/core";
+import type { AheadConnection } from "./ahead.ts";
 import { Refusal } from "./answers.ts";
 import { type Audit, noAudit } from "./audit/audit.ts";
 import type { Authenticator } from "./authenticate.ts";
@@ -17,7 +18,7 @@ import { reducesAnswers } from "./policy.ts";
 import { Tunnel } from "./tunnel.ts";
 import { createTurnedAway, type TurnedAway } from "./turned-away.ts";
 import type { OpenStream } from "./open-streams.ts";
-import { createUpstreams, type Upstreams } from "./upstream.ts";
+import { createUpstreams, type Pool, type Upstreams } from "./upstream.ts";
 
 export interface ProxyOptions {
   /** Where CONNECT is taken; port 0 takes a free one. Undefined: no forward door. */
@@ -75,6 +76,8 @@ class ProxyProcess implements RunningProxy {
   readonly #perAddress = new Map<string, number>();
   readonly #turnedAway: TurnedAway;
   readonly #tunnels = new Set<Tunnel>();
+  /** By the address and port of the client: what comes out of TLS is another object than what went in. */
+  readonly #ahead = new Map<string, AheadConnection>();
   readonly #connections = new Set<ClientConnection | Http2Connection>();
   readonly #unsubscribe: () => void;
   /**
@@ -207,12 +210,29 @@ class ProxyProcess implements RunningProxy {
   }
 
   #tunnel(socket: Socket): void {
-    const open = (opened: Socket, connector: Parameters<Doors["forward"]>[1]) => this.#doors.forward(opened, connector);
+    const open = (opened: Socket, connector: ResolvedConnector) => {
+      this.#dialAhead(opened, connector);
+      this.#doors.forward(opened, connector);
+    };
     this.#tunnels.add(new Tunnel(socket, this.#with, open, (tunnel) => this.#tunnels.delete(tunnel)));
   }
 
+  /** Begins the target's handshake beside the client's. On the reverse door a request comes with the end of the handshake. */
+  #dialAhead(socket: Socket, connector: ResolvedConnector): void {
+    if (this.#options.http2 === true) return; // Such a client needs another kind of connection.
+    const ahead = poolOf(this.#with.upstreams, connector)?.dialAhead();
+    if (ahead === undefined) return;
+    const peer = peerOf(socket);
+    this.#ahead.set(peer, ahead);
+    socket.once("close", () => {
+      if (this.#ahead.get(peer) === ahead) this.#ahead.delete(peer);
+      ahead.close();
+    });
+  }
+
   #serve(socket: TLSSocket, door: Door, connector: { key: string; uid: string }): void {
-    const admitted = { door, ...connector, remote: socket.remoteAddress ?? "" };
+    const ahead = door === "forward" ? this.#ahead.get(peerOf(socket)) : undefined;
+    const admitted = { door, ...connector, remote: socket.remoteAddress ?? "", ahead };
     const closed = (one: ClientConnection | Http2Connection) => this.#connections.delete(one);
     const connection =
       socket.alpnProtocol === "h2"
@@ -314,20 +334,26 @@ class ProxyProcess implements RunningProxy {
   }
 }
 
-/** What the pools of targets know about HTTP/2. A connector whose pool cannot be made is told so by its first request. */
+/** What the pools of targets know about HTTP/2. */
 function http2Of(upstreams: Upstreams): Http2Knowledge {
-  const poolOf = (connector: ResolvedConnector) => {
-    try {
-      return upstreams.poolFor(connector);
-    } catch {
-      return undefined;
-    }
-  };
   return {
     // Answers are reduced by the HTTP/1.1 relay alone.
-    isSpoken: (connector) => !reducesAnswers(connector.policy) && poolOf(connector)?.speaksHttp2 === true,
-    ask: (connector) => poolOf(connector)?.askHttp2(),
+    isSpoken: (connector) => !reducesAnswers(connector.policy) && poolOf(upstreams, connector)?.speaksHttp2 === true,
+    ask: (connector) => poolOf(upstreams, connector)?.askHttp2(),
   };
+}
+
+/** A connector whose pool cannot be made is told so by its first request. */
+function poolOf(upstreams: Upstreams, connector: ResolvedConnector): Pool | undefined {
+  try {
+    return upstreams.poolFor(connector);
+  } catch {
+    return undefined;
+  }
+}
+
+function peerOf(socket: Socket): string {
+  return `${socket.remoteAddress} ${socket.remotePort}`;
 }
 
 /** The clock's timers keep no process alive, so that it would be gone before the drain has ended. */

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import { type Clock, type ResolvedConnector, sleep } from "@kube-connector/core";
+import { AheadConnection } from "./ahead.ts";
 import { Refusal } from "./answers.ts";
 import type { ConnectorChange } from "./connectors/source.ts";
 import { type DialPlan, dial, planDial } from "./dial.ts";
@@ -10,6 +11,9 @@ import { type OnBytes, ReadBuffers } from "./read-buffers.ts";
 /** Milliseconds that clients wait to be told whether a target takes HTTP/2, and that the answer counts. */
 const askTime = 2_000;
 const askAgain = { yes: Number.POSITIVE_INFINITY, no: 600_000, failed: 5_000 };
+
+/** Connections to one target that wait for their clients' first requests. */
+const mostAhead = 100;
 
 /** Whoever has leased an upstream connection hears from it. */
 export interface UpstreamUser {
@@ -115,6 +119,8 @@ export class Pool {
   readonly #plan: DialPlan;
   readonly #buffers = new ReadBuffers();
   #retired = false;
+  /** Connections that were made ahead and are not in use. */
+  #waiting = 0;
   /** Whether the target takes HTTP/2, as it last said, and until when that counts. */
   #http2 = { yes: false, until: Number.NEGATIVE_INFINITY };
   #asking: Promise<void> | undefined;
@@ -178,6 +184,15 @@ export class Pool {
     this.#learned(false, askAgain.no);
     connection.destroy();
     throw new Refusal(503, `The target cluster at ${this.#plan.authority} does not speak HTTP/2 any more; try again`);
+  }
+
+  /** A connection for a client that is about to ask; undefined where one is idle, or too many wait already. */
+  dialAhead(): AheadConnection | undefined {
+    if (this.#retired || this.#idle.length > 0 || this.#waiting >= mostAhead) return undefined;
+    this.#waiting += 1;
+    return new AheadConnection(this, this.#options.clock, () => {
+      this.#waiting -= 1;
+    });
   }
 
   /** A new connection. Refusal: 502, 504. */

@@ -23,6 +23,10 @@ export function leaveMeasuredCore(): void {
 export interface Started extends AsyncDisposable {
   pid: number;
   child: ChildProcess;
+  /** Ends with the process. */
+  ended: Promise<void>;
+  /** The last of what it wrote to standard output. */
+  said(): string;
 }
 
 /** Starts a program on that core. Ends when it says a line with `ready`, if that is given. */
@@ -37,19 +41,28 @@ export async function start(
   });
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
   const { ready } = options;
-  child.stdout.resume();
+  let last: Buffer[] = [];
+  child.stdout.on("data", (bytes: Buffer) => {
+    last = [...last.slice(-1), bytes];
+  });
+  const said = () => Buffer.concat(last).toString();
   if (ready !== undefined) {
     await new Promise<void>((resolve, reject) => {
       child.once("close", (code) => reject(new Error(`${command.slice(0, 2).join(" ")} ended with status ${code}`)));
-      child.stdout.on("data", (bytes: Buffer) => {
-        if (bytes.includes(ready)) resolve();
-      });
+      const look = () => {
+        if (!said().includes(ready)) return;
+        child.stdout.off("data", look);
+        resolve();
+      };
+      child.stdout.on("data", look);
     });
   }
   return {
     // taskset becomes the program, so its id is the program's.
     pid: child.pid ?? 0,
     child,
+    ended,
+    said,
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL");
       await ended;

@@ -13,6 +13,7 @@ import { BodyFramer } from "./body.ts";
 import { type RequestHead, type ResponseHead, parseResponseHead } from "./head.ts";
 import { Inbox } from "./inbox.ts";
 import type { LastHeads } from "./last-heads.ts";
+import type { Admitted } from "./request.ts";
 
 /** Most interim (1xx) answers before the final one. */
 const interimLimit = 8;
@@ -35,6 +36,7 @@ export interface Allowed {
 /** The client connection that an exchange works for. */
 export interface ExchangeClient {
   readonly socket: TLSSocket;
+  readonly admitted: Admitted;
   readonly last: LastHeads;
   /** The upstream connection is there, or can take more: give it body bytes that wait. */
   exchangeTakesBody(): void;
@@ -94,16 +96,16 @@ export class Exchange implements UpstreamUser {
   /** Leases a connection and sends the head. */
   begin(): void {
     try {
-      void this.#token; // before a connection is taken for nothing
+      this.#token(); // before a connection is taken for nothing
       const pool = this.#with.upstreams.poolFor(this.#request.connector);
-      const idle = this.#retried ? undefined : pool.takeIdle(this);
-      if (idle !== undefined) {
-        this.#send(idle, false);
+      const made = this.#retried ? undefined : (this.#client.admitted.ahead?.take(pool, this) ?? pool.takeIdle(this));
+      if (made !== undefined && !(made instanceof Promise)) {
+        this.#send(made, false);
         return;
       }
       const abort = new AbortController();
       this.#state = { name: "dialling", abort };
-      pool.dial(this, abort.signal).then(
+      (made ?? pool.dial(this, abort.signal)).then(
         (upstream) => {
           if (abort.signal.aborted) upstream.destroy();
           else this.#trySend(upstream);
@@ -128,7 +130,7 @@ export class Exchange implements UpstreamUser {
   #send(upstream: UpstreamConnection, fresh: boolean): void {
     this.#state = { name: "awaitingHead", upstream, fresh };
     const { head, connector, target, upgrade, started } = this.#request;
-    const lines = this.#client.last.toTarget.of(head, connector, this.#token, upgrade);
+    const lines = this.#client.last.toTarget.of(head, connector, this.#token(), upgrade);
     const text = `${head.method} ${target.path}${target.query} HTTP/1.1\r\n${lines.reveal()}\r\n`;
     if (this.requestBody.done) upstream.socket.write(text, "latin1");
     else {
@@ -143,7 +145,7 @@ export class Exchange implements UpstreamUser {
   }
 
   /** The stored token. Refusal: 503 when there is none. */
-  get #token(): Secret {
+  #token(): Secret {
     const { token, unavailable, namespace, name } = this.#request.connector;
     if (token !== undefined) return token;
     throw new Refusal(503, unavailable ?? `The connector ${namespace}/${name} has no token`);

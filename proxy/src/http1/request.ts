@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { ResolvedConnector, Secret } from "@kube-connector/core";
+import type { AheadConnection } from "../ahead.ts";
 import { Refusal, reasonOf } from "../answers.ts";
 import { noAudit } from "../audit/audit.ts";
 import { type AuditRecord, targetAuditIdOf, traceparentOf } from "../audit/record.ts";
@@ -21,6 +22,8 @@ export interface Admitted {
   /** A connector of the same name with another uid is another one. */
   uid: string;
   remote: string;
+  /** The connection to the target that was begun when its client came. */
+  ahead?: AheadConnection | undefined;
 }
 
 /** One request in hand; without a head it stands for one that could not be read. Times are monotonic milliseconds. */
