@@ -3,10 +3,18 @@ import { connect as connectTls, type TLSSocket } from "node:tls";
 
 // Clients for what wrk cannot do. They trust any certificate: nothing is measured of them, and they stand in this process.
 
+let opened = 0;
+
+/** To that port, from loopback addresses in turn: clients come from many. */
+function from(port: number): { host: string; port: number; localAddress: string } {
+  opened += 1;
+  return { host: "127.0.0.1", port, localAddress: `127.0.0.${2 + (opened % 8)}` };
+}
+
 /** A connection inside TLS, to `port` or through what `socket` has opened; no session is kept. */
 export function openTls(where: { port: number } | { socket: Socket }): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
-    const how = "port" in where ? { host: "127.0.0.1", port: where.port, servername: "localhost" } : where;
+    const how = "port" in where ? { ...from(where.port), servername: "localhost" } : where;
     const socket = connectTls({ ...how, rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] }, () =>
       resolve(socket),
     );
@@ -17,7 +25,7 @@ export function openTls(where: { port: number } | { socket: Socket }): Promise<T
 /** A tunnel by CONNECT, with the credentials sent at once, as Go does. */
 export function openTunnel(forward: number, authority: string, password: string): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connectTcp({ host: "127.0.0.1", port: forward, noDelay: true });
+    const socket = connectTcp({ ...from(forward), noDelay: true });
     const basic = Buffer.from(`team-a/prod:${password}`).toString("base64");
     socket.once("error", reject);
     socket.write(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\nProxy-Authorization: Basic ${basic}\r\n\r\n`);

@@ -79,9 +79,16 @@ export function cpuOf(pid: number): number {
   return nanoseconds / 1000;
 }
 
+/** Resident memory of a process in KiB: all, what is its own, and pages of files (Node's program), which processes share. */
+export function memoryOf(pid: number): { resident: number; anonymous: number; files: number } {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const read = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]);
+  return { resident: read("VmRSS"), anonymous: read("RssAnon"), files: read("RssFile") };
+}
+
 /** Resident memory of a process in KiB. */
 export function residentOf(pid: number): number {
-  return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+  return memoryOf(pid).resident;
 }
 
 /** A port of loopback that is free now. */

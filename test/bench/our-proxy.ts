@@ -1,5 +1,5 @@
 // Our proxy as a process of its own, before a target on loopback, which the image's program would refuse. Without an
-// API server it asks nobody, counts nothing and logs nothing: the relay alone. With one it is everything that a cluster runs.
+// API server it asks nobody, counts nothing and logs nothing: the relay alone. With one it is everything that a cluster runs, the audit log if wanted.
 import {
   type Clock,
   createJsonLog,

@@ -20,6 +20,23 @@ import { freePort, listening, measuredCore, otherCore, type Started, start } fro
 
 const token = "stored-token-0123456789-0123456789-0123456789";
 
+/** What the target answers like /small, and a policy reads as a list of a resource. */
+export const listPath = "/api/v1/namespaces/team-a/configmaps";
+
+/** As an admin would write them; what the benches ask for passes by the last one. */
+const rules = [
+  { apiGroups: ["apps"], resources: ["deployments", "deployments/scale"], verbs: ["*"], namespaces: ["web"] },
+  { apiGroups: ["batch"], resources: ["jobs"], verbs: ["*"], namespaces: ["web"] },
+  { apiGroups: [""], resources: ["pods/exec"], verbs: ["create"], namespaces: ["web"] },
+  { apiGroups: [""], resources: ["secrets"], verbs: ["get", "list", "watch"], effect: "MetadataOnly" },
+  {
+    apiGroups: [""],
+    resources: ["pods", "pods/log", "configmaps", "serviceaccounts"],
+    verbs: ["get", "list", "watch"],
+  },
+  { nonResourceURLs: ["/api/*", "/apis/*", "/openapi/*", "/version", "/small", "/big"], verbs: ["get"] },
+];
+
 /** One thing to send requests to. */
 export interface Subject {
   name: string;
@@ -50,11 +67,13 @@ export type SubjectName =
 interface OurOptions {
   /** The target's. */
   port: number;
-  /** With reviews, metrics and log. */
+  /** With reviews, metrics and audit log. */
   whole?: boolean;
   /** Of a whole one: where the audit log goes, standard output unless told; and the policy's preset. */
   audit?: "off" | "file";
   preset?: "Full" | "ReadOnly";
+  /** With a policy of rules instead. */
+  policy?: boolean;
   /** The target's CA and the stored token, where they are others than the bench's own. */
   caBundle?: string;
   token?: string;
@@ -115,6 +134,8 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
   await writeFile(files.both, `${identity.certificate}\n${identity.key}\n`);
   await mkdir(join(folder, "www"));
   await writeFile(join(folder, "www/small"), "s".repeat(2048));
+  await mkdir(join(folder, `www${listPath}/..`), { recursive: true });
+  await writeFile(join(folder, `www${listPath}`), "s".repeat(2048));
   await writeFile(join(folder, "www/big"), "b".repeat(5 << 20));
 
   const own = async (
@@ -182,6 +203,7 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
       // wrk sends the host of its URL as SNI.
       more: {
         serviceNames: ["localhost"],
+        ...(options.policy ? { policy: { mode: "Enforce", rules } } : {}),
         limits: { requestsPerSecond: 100_000, burst: 1_000_000, streams: 100_000 },
         ...(options.preset === undefined ? {} : { policy: { preset: options.preset, mode: "Enforce" } }),
       },
@@ -233,7 +255,7 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
       haproxy: peer("haproxy", started.haproxy, haproxy),
       "byte pipe": await byteInFrontOf(target),
       ours: await ours("ours", { port: target }),
-      "ours, whole": await ours("ours, whole", { port: target, whole: true }),
+      "ours, whole": await ours("ours, whole", { port: target, whole: true, policy: true }),
       "kubectl proxy": peer("kubectl proxy", started.kubectl, kubectl, false),
       "node:http": peer("node:http", started.nodeHttp, nodeHttp),
       "nginx, h2": peer("nginx, h2", started.nginx, nginx2),

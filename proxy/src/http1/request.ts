@@ -153,7 +153,7 @@ export function reportRequest(request: RequestInHand, outcome: Outcome, by: Repo
   const { method, path } = request;
   const { status, refusal, bytesIn, bytesOut } = outcome;
   by.metrics.requestEnded({ connector: key, door, verb: method, code: status, seconds: milliseconds / 1000 });
-  by.audit.record(recordOf(request, outcome, "ResponseComplete", by, milliseconds));
+  if (by.audit !== noAudit) by.audit.record(recordOf(request, outcome, "ResponseComplete", by, milliseconds));
   if (refusal !== undefined && refusal.http >= 500) {
     const fields = { connector: key, door, method, path, status, remote, request: request.id };
     by.log.warn("Request refused", { ...fields, reason: refusal.message, error: refusal });
