@@ -69,3 +69,13 @@ test("each half of an upgraded connection ends alone", async () => {
   await ended;
   expect(target.received().endsWith("last words")).toBe(true);
 });
+
+test("thousands of pipelined requests that are refused at once are answered one by one", async () => {
+  await using room = await startTestProxy();
+  const client = await room.forward();
+  const count = 3000;
+  client.send(requestText("GET", "/", "elsewhere").repeat(count) + requestText("GET", "/last", room.authority));
+  await client.until("/last");
+  expect(client.received().match(/HTTP\/1\.1 421 /g)).toHaveLength(count);
+  expect(room.target.everything().match(/^GET /gm)).toHaveLength(1);
+});
