@@ -19,6 +19,8 @@ import { median, ratios, rounds, table } from "./rounds.ts";
 
 let bench: Bench;
 const times = Number(process.env.BENCH_ROUNDS ?? 5);
+/** Requests until V8 has compiled what it will: before, a third of the CPU is the compiler's. */
+const untilWarm = 30_000;
 /** Of 2 s each. */
 const apiServerTurns = 6 * times;
 
@@ -44,6 +46,7 @@ async function compare(names: readonly SubjectName[], measure: (subject: Subject
 test("a small GET", async () => {
   const load = { path: "/small", connections: 32, milliseconds: 500, requests: 5000 };
   const names = ["nginx", "haproxy", "byte pipe", "ours", "ours, whole", "kubectl proxy", "node:http"] as const;
+  for (const name of names) await cpuPerRequest(bench, bench.subjects[name], { ...load, requests: untilWarm });
   const cpu = await compare(names, (subject) => cpuPerRequest(bench, subject, load));
   table("2 kB GET, 32 connections", "us CPU", cpu);
   const over = (under: SubjectName, name: SubjectName) => median(ratios(cpu, under, name));
@@ -65,7 +68,7 @@ test("what each part costs", async () => {
   const names = Object.keys(parts) as Part[];
   const load = { path: listPath, connections: 32, milliseconds: 500, requests: 5000 };
   const one = (name: Part) => cpuPerRequest(bench, parts[name], load);
-  await rounds(1, names, one);
+  for (const name of names) await cpuPerRequest(bench, parts[name], { ...load, requests: untilWarm });
   const cpu = await rounds(times, names, one);
   table("2 kB list, 32 connections", "us CPU", cpu);
   const cost = (part: Part, before: Part) => median(cpu[part].map((with_, at) => with_ - (cpu[before][at] ?? 0)));

@@ -33,10 +33,10 @@ export interface Started extends AsyncDisposable {
 export async function start(
   core: number,
   command: readonly string[],
-  options: { ready?: string; quiet?: boolean } = {},
+  options: { ready?: string; quiet?: boolean; env?: Readonly<Record<string, string>> } = {},
 ): Promise<Started> {
   const child = spawn("taskset", ["-c", String(core), ...command], {
-    env: { ...process.env, PATH: path },
+    env: { ...process.env, ...options.env, PATH: path },
     stdio: ["ignore", "pipe", options.quiet ? "ignore" : "inherit"],
   });
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));

@@ -13,12 +13,16 @@ import {
   startControlPlane,
 } from "../kit/control-plane.ts";
 import { resolvedParts } from "../kit/resolved.ts";
+import { openTls } from "./clients.ts";
 import { freePort, listening, measuredCore, otherCore, type Started, start } from "./machine.ts";
 
 // One target and the proxies before it. All have certificates of one kind (P-256), verify the target, keep their
 // connections to it, write no access log and work in one thread; the proxies have the measured core, the target the other.
 
 const token = "stored-token-0123456789-0123456789-0123456789";
+
+/** As the image has it. */
+const imageEnvironment = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" };
 
 /** What the target answers like /small, and a policy reads as a list of a resource. */
 export const listPath = "/api/v1/namespaces/team-a/configmaps";
@@ -141,7 +145,7 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
   const own = async (
     core: number,
     command: readonly string[],
-    options?: { ready?: string; quiet?: boolean },
+    options?: Parameters<typeof start>[2],
   ): Promise<Started> => stack.use(await start(core, command, options));
   const node = (script: string, more: object, flags: readonly string[] = []) => [
     process.execPath,
@@ -227,7 +231,9 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
     const proxy = await own(measuredCore, node(script, asked, flags), {
       ready: "ready",
       quiet: true,
+      env: imageEnvironment,
     });
+    await serving(reverse);
     const headers = [`Authorization: Bearer ${callerToken}`];
     return { name, pid: proxy.pid, port: reverse, tls: true, forward, headers };
   };
@@ -284,6 +290,19 @@ async function bundled(folder: string): Promise<string> {
   const entryPoints = [{ in: fileURLToPath(new URL("our-proxy.ts", import.meta.url)), out: "our-proxy" }];
   await build({ ...bundling, entryPoints, outdir: folder });
   return join(folder, "our-proxy.mjs");
+}
+
+/** Ends when the proxy there has read its connector: before, it knows no name. */
+async function serving(port: number): Promise<void> {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      (await openTls({ port })).destroy();
+      return;
+    } catch (error) {
+      if (tries === 200) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
 }
 
 async function adminToken(plane: ControlPlane): Promise<string> {
