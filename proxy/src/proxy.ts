@@ -219,8 +219,10 @@ class ProxyProcess implements RunningProxy {
 
   /** Begins the target's handshake beside the client's. On the reverse door a request comes with the end of the handshake. */
   #dialAhead(socket: Socket, connector: ResolvedConnector): void {
-    if (this.#options.http2 === true) return; // Such a client needs another kind of connection.
-    const ahead = poolOf(this.#with.upstreams, connector)?.dialAhead();
+    const pool = poolOf(this.#with.upstreams, connector);
+    // Where HTTP/2 is spoken, or that is not known yet, the client may need another kind of connection.
+    if (this.#options.http2 === true && (pool?.askHttp2() !== undefined || pool?.speaksHttp2 === true)) return;
+    const ahead = pool?.dialAhead();
     if (ahead === undefined) return;
     const peer = peerOf(socket);
     this.#ahead.set(peer, ahead);
