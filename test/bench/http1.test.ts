@@ -10,11 +10,12 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 // oxlint-disable-next-line import/no-relative-packages -- a part of the proxy that is not in its index
 import { createCallerLimiter } from "../../proxy/src/limits/callers.ts";
 import { resolvedConnector } from "../kit/resolved.ts";
+import { listPath } from "./asked.ts";
 import { ask, getText, inLanes, openTls, openTunnel } from "./clients.ts";
 import { figure } from "./figure.ts";
 import { cpuPerRequest, sleep } from "./load.ts";
 import { cpuOf, freePort, leaveMeasuredCore, memoryOf, otherCore, residentOf, start } from "./machine.ts";
-import { type Bench, listPath, startBench, type Subject, type SubjectName } from "./peers.ts";
+import { type Bench, startBench, type Subject, type SubjectName } from "./peers.ts";
 import { median, ratios, rounds, table } from "./rounds.ts";
 
 let bench: Bench;

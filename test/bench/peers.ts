@@ -13,6 +13,7 @@ import {
   startControlPlane,
 } from "../kit/control-plane.ts";
 import { resolvedParts } from "../kit/resolved.ts";
+import { listPath, rules } from "./asked.ts";
 import { openTls } from "./clients.ts";
 import { freePort, listening, measuredCore, otherCore, type Started, start } from "./machine.ts";
 
@@ -23,23 +24,6 @@ const token = "stored-token-0123456789-0123456789-0123456789";
 
 /** As the image has it. */
 const imageEnvironment = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" };
-
-/** What the target answers like /small, and a policy reads as a list of a resource. */
-export const listPath = "/api/v1/namespaces/team-a/configmaps";
-
-/** As an admin would write them; what the benches ask for passes by the last one. */
-const rules = [
-  { apiGroups: ["apps"], resources: ["deployments", "deployments/scale"], verbs: ["*"], namespaces: ["web"] },
-  { apiGroups: ["batch"], resources: ["jobs"], verbs: ["*"], namespaces: ["web"] },
-  { apiGroups: [""], resources: ["pods/exec"], verbs: ["create"], namespaces: ["web"] },
-  { apiGroups: [""], resources: ["secrets"], verbs: ["get", "list", "watch"], effect: "MetadataOnly" },
-  {
-    apiGroups: [""],
-    resources: ["pods", "pods/log", "configmaps", "serviceaccounts"],
-    verbs: ["get", "list", "watch"],
-  },
-  { nonResourceURLs: ["/api/*", "/apis/*", "/openapi/*", "/version", "/small", "/big"], verbs: ["get"] },
-];
 
 /** One thing to send requests to. */
 export interface Subject {
