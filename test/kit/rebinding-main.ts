@@ -10,8 +10,12 @@ import { callerToken, connectText, startTestProxy } from "./test-proxy.ts";
 const [honest = "", forbidden = ""] = process.argv.slice(2);
 const name = "rebind.example";
 
-/** What the name server answers, one after the other: the addresses of one answer. */
-const mind = [[honest], [forbidden], [forbidden], [honest, forbidden], [forbidden, honest]];
+/**
+ * What the name server answers, one after the other: the addresses of one answer. For one request the proxy asks three times at
+ * most: ahead of it, for it, and for its second try.
+ */
+const no = [forbidden];
+const mind = [[honest], no, no, no, no, [honest, forbidden], [forbidden, honest]];
 let asked = 0;
 
 function startNameServer(): Promise<void> {
