@@ -6,6 +6,7 @@ import {
   type Running,
   sleep,
   startPrivatePort,
+  startQueue,
   stopAll,
 } from "@kube-connector/core";
 import type { Config } from "./config.ts";
@@ -14,7 +15,6 @@ import { startProber } from "./connector/prober.ts";
 import { createReconcile } from "./connector/reconcile.ts";
 import { sweepAll } from "./connector/sweep.ts";
 import { guardWrites, type Leadership, startLeadership } from "./kube/lease.ts";
-import { startQueue } from "./kube/queue.ts";
 import { createMetrics } from "./metrics.ts";
 import { startWorld } from "./world.ts";
 

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { Readable } from "node:stream";
+import type { TLSSocket } from "node:tls";
 import { Agent, type Dispatcher } from "undici";
 import { Fault, type FaultCode } from "./fault.ts";
 import { Secret } from "./secret.ts";
@@ -41,6 +42,10 @@ export interface ApiAccess {
   insecureSkipVerify?: boolean;
   /** The name to verify instead of the host. */
   serverName?: string;
+  /** Opens a verified connection by other means than TLS to the url's host; `ca` and the like are not looked at then. */
+  dial?: (signal: AbortSignal) => Promise<TLSSocket>;
+  /** Connections at a time; 64 unless told. */
+  connections?: number;
 }
 
 const codes: Record<number, FaultCode> = {
@@ -59,8 +64,10 @@ const codes: Record<number, FaultCode> = {
 
 export function openApiServer(access: ApiAccess): ApiServer {
   const base = access.url.replace(/\/$/, "");
+  const closing = new AbortController();
+  const { dial } = access;
   const agent = new Agent({
-    connections: 64,
+    connections: access.connections ?? 64,
     pipelining: 1,
     // undici 8.12's HTTP/2 client emits an error that nobody can catch for each open watch when the API server goes away.
     allowH2: false,
@@ -68,17 +75,28 @@ export function openApiServer(access: ApiAccess): ApiServer {
     headersTimeout: 0,
     bodyTimeout: 0,
     keepAliveTimeout: 30_000,
-    connect: {
-      timeout: 10_000,
-      keepAlive: true,
-      keepAliveInitialDelay: 30_000,
-      ...(access.ca === undefined ? {} : { ca: access.ca }),
-      ...(access.certificate === undefined
-        ? {}
-        : { cert: access.certificate.certificate, key: access.certificate.key.reveal() }),
-      ...(access.serverName === undefined ? {} : { servername: access.serverName }),
-      rejectUnauthorized: access.insecureSkipVerify !== true,
-    },
+    connect:
+      dial === undefined
+        ? {
+            timeout: 10_000,
+            keepAlive: true,
+            keepAliveInitialDelay: 30_000,
+            ...(access.ca === undefined ? {} : { ca: access.ca }),
+            ...(access.certificate === undefined
+              ? {}
+              : { cert: access.certificate.certificate, key: access.certificate.key.reveal() }),
+            ...(access.serverName === undefined ? {} : { servername: access.serverName }),
+            rejectUnauthorized: access.insecureSkipVerify !== true,
+          }
+        : (_options, callback) => {
+            dial(closing.signal).then(
+              (socket) => {
+                socket.on("error", () => undefined);
+                callback(null, socket);
+              },
+              (error: Error) => callback(error, null),
+            );
+          },
   });
   const { origin, pathname } = new URL(base);
   const prefix = pathname === "/" ? "" : pathname;
@@ -119,20 +137,24 @@ export function openApiServer(access: ApiAccess): ApiServer {
       }
     },
     async open(path, options = {}) {
+      // Only the way to the answer's head has a limit; the body may take for ever.
+      const head = new AbortController();
+      const timer = setTimeout(() => head.abort(new Error("no answer in time")), options.timeout ?? 10_000);
       try {
-        // Only the way to the answer's head has a limit; the body may take for ever.
-        const head = new AbortController();
-        const timer = setTimeout(() => head.abort(new Error("no answer in time")), options.timeout ?? 10_000);
         const signal = AbortSignal.any([head.signal, ...(options.signal ? [options.signal] : [])]);
         const response = await unlessAborted(send("GET", path, { ...options, signal }), signal);
-        clearTimeout(timer);
         response.body.on("error", () => undefined);
         return response.body;
       } catch (error) {
         throw asFault(error, `GET ${path}`);
+      } finally {
+        clearTimeout(timer);
       }
     },
-    stop: () => agent.destroy(),
+    stop() {
+      closing.abort();
+      return agent.destroy();
+    },
   };
 }
 

@@ -13,7 +13,8 @@ export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   after(milliseconds, then) {
-    const timer = setTimeout(then, milliseconds);
+    // A deadline may have passed while it was worked out; Node warns of times below zero.
+    const timer = setTimeout(then, Math.max(0, milliseconds));
     timer.unref();
     return () => clearTimeout(timer);
   },

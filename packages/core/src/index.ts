@@ -22,10 +22,11 @@ export {
   findCondition,
   schemaProblems,
 } from "./connector.ts";
+export { connectorAccess } from "./connector-access.ts";
 export { customResourceDefinitions } from "./crd.ts";
 export { refusedAddress } from "./dial-rules.ts";
 export { type ApiAnswer, describeErrno, errnoOf, Fault, type FaultCode, faults, problems } from "./fault.ts";
-export { type KubeconfigParts, renderKubeconfig, tunnelUrl } from "./kubeconfig.ts";
+export { type KubeconfigParts, parseKubeconfig, renderKubeconfig, tunnelUrl } from "./kubeconfig.ts";
 export { readKubeconfig } from "./kubeconfig-access.ts";
 export { type CallerLimits, defaultCallerLimits, type LimitsSpec, mergeLimits } from "./limits.ts";
 export { createJsonLog, describeError, type Log, type LogFields, type LogLevel, logLevels, silentLog } from "./log.ts";
@@ -48,6 +49,7 @@ export {
 export { envOf, flagOf, type Option, type Options, optionsMarkdown, readOptions, value } from "./options.ts";
 export { type Policy, type PolicyRule, policySchema } from "./policy.ts";
 export { type PrivatePortOptions, startPrivatePort } from "./private-port.ts";
+export { type Queue, type QueueOptions, startQueue } from "./queue.ts";
 export {
   type KubeObject,
   keyOf,

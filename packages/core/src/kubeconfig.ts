@@ -1,3 +1,4 @@
+import { Fault } from "./fault.ts";
 import { Secret } from "./secret.ts";
 
 /** What a generated kubeconfig says. */
@@ -57,4 +58,48 @@ export function renderKubeconfig(parts: KubeconfigParts): Secret {
     "",
   ];
   return new Secret(lines.join("\n"));
+}
+
+/** Keys of a generated kubeconfig, each written once, with what holds it. */
+const lineOf = /^ *(server|proxy-url|tls-server-name|certificate-authority-data|namespace|tokenFile|token): (.+)$/;
+
+/**
+ * A generated kubeconfig read back. Throws an `invalid_argument` Fault for any other: a kubeconfig with a credential for a
+ * cluster is not what a connector's users should hand on. `file` is for the sentence.
+ */
+export function parseKubeconfig(text: string, file: string): KubeconfigParts {
+  const values = new Map<string, string>();
+  const foreign = (why: string) =>
+    new Fault(
+      "invalid_argument",
+      `${file} is no kubeconfig that kube-connector made (${why}); take the file "kubeconfig" of a connector's volume, or the one that kube-connector standalone wrote`,
+    );
+  for (const line of text.split("\n")) {
+    const match = lineOf.exec(line);
+    if (match?.[1] === undefined || match[2] === undefined) continue;
+    if (values.has(match[1])) throw foreign(`it has more than one ${match[1]}`);
+    try {
+      values.set(match[1], match[1] === "certificate-authority-data" ? match[2] : (JSON.parse(match[2]) as string));
+    } catch {
+      throw foreign(`its ${match[1]} is not in quotes`);
+    }
+  }
+  const take = (key: string): string => {
+    const value = values.get(key);
+    if (value === undefined) throw foreign(`it has no ${key}`);
+    return value;
+  };
+  const proxyUrl = values.get("proxy-url");
+  const tlsServerName = values.get("tls-server-name");
+  const tokenFile = values.get("tokenFile");
+  const namespace = values.get("namespace");
+  return {
+    server: take("server"),
+    ca: Buffer.from(take("certificate-authority-data"), "base64").toString("utf8"),
+    token: new Secret(take("token")),
+    ...(proxyUrl === undefined ? {} : { proxyUrl: new Secret(proxyUrl) }),
+    ...(tlsServerName === undefined ? {} : { tlsServerName }),
+    ...(tokenFile === undefined ? {} : { tokenFile }),
+    ...(namespace === undefined ? {} : { namespace }),
+  };
 }

@@ -3,10 +3,11 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, expect, test } from "vitest";
+import { createTestClock } from "../../../test/kit/clock.ts";
 import { openApiServer } from "./api-server.ts";
 import { systemClock } from "./clock.ts";
 import { silentLog } from "./log.ts";
-import { type Reflector, startReflector } from "./reflector.ts";
+import { type Reflector, type ReflectorOptions, startReflector } from "./reflector.ts";
 
 type Answer = (request: URL, response: ServerResponse) => void;
 const open: (() => Promise<void>)[] = [];
@@ -14,7 +15,11 @@ afterEach(async () => {
   for (const close of open.splice(0).toReversed()) await close();
 });
 
-async function startWith(answer: Answer, told: { after?: (milliseconds: number) => void } = {}) {
+async function startWith(
+  answer: Answer,
+  told: { after?: (milliseconds: number) => void } = {},
+  more: Partial<ReflectorOptions<string>> = {},
+) {
   const requests: URL[] = [];
   const server = createServer((request: IncomingMessage, response) => {
     const url = new URL(request.url ?? "", "http://x");
@@ -38,6 +43,7 @@ async function startWith(answer: Answer, told: { after?: (milliseconds: number) 
     pageSize: 2,
     keep: (object) => object.metadata.resourceVersion,
     onChange: (key, { before, after }) => changes.push(`${key} ${before ?? "-"}→${after ?? "-"}`),
+    ...more,
   });
   open.push(
     async () => {
@@ -163,4 +169,46 @@ test("stop ends it at once, also in the middle of a watch", async () => {
   const before = performance.now();
   await reflector.stop();
   expect(performance.now() - before).toBeLessThan(2000);
+});
+
+test("where only watching is forbidden it lists again and again, and says of no trouble", async () => {
+  let version = 1;
+  const troubles: unknown[] = [];
+  const { requests, changes } = await startWith(
+    (url, response) => {
+      if (url.searchParams.has("watch")) {
+        response.writeHead(403, { "content-type": "application/json" }).end('{"kind":"Status","reason":"Forbidden"}');
+        return;
+      }
+      version += 1;
+      response.end(list([item("a", String(version))], String(version)));
+    },
+    {},
+    { pollWhenForbidden: 5000, onTrouble: (fault) => troubles.push(fault) },
+  );
+  await eventually(() => expect(changes.length).toBeGreaterThan(2));
+  expect(requests.filter((url) => !url.searchParams.has("watch")).length).toBeGreaterThan(2);
+  expect(troubles).toEqual([]);
+});
+
+test("a watch that says nothing for two and a half minutes is opened again", async () => {
+  const clock = createTestClock();
+  const { requests } = await startWith(
+    (url, response) => {
+      if (url.searchParams.has("watch")) response.writeHead(200).flushHeaders();
+      else response.end(list([], "7"));
+    },
+    {},
+    { clock },
+  );
+  const watches = () => requests.filter((url) => url.searchParams.has("watch")).length;
+  // Its end and its silence are timed from the answer on.
+  await eventually(() => expect([watches(), clock.waiting()]).toEqual([1, 2]));
+  clock.pass(149_000);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(watches()).toBe(1);
+  await eventually(() => {
+    clock.pass(2000);
+    expect(watches()).toBe(2);
+  });
 });

@@ -26,6 +26,12 @@ export interface ReflectorOptions<T> {
   onChange?: (key: string, change: { before: T | undefined; after: T | undefined }) => void;
   /** Objects a page; 500 unless told. */
   pageSize?: number;
+  /** Lists that often, in milliseconds, where watching is forbidden and listing is not; absent: tries to watch for ever. */
+  pollWhenForbidden?: number;
+  /** Told after each full list. */
+  onList?: (isFirst: boolean) => void;
+  /** Told when the API server cannot be followed, and with undefined when it can again. */
+  onTrouble?: (fault: unknown) => void;
 }
 
 export interface Reflector<T> extends Running {
@@ -41,6 +47,8 @@ export interface Reflector<T> extends Running {
 }
 
 const longestLine = 8 * 1024 * 1024;
+/** An API server sends a bookmark about once a minute, so a watch that says nothing for so many milliseconds is dead. */
+const longestSilence = 150_000;
 
 interface WatchEvent {
   type: string;
@@ -115,6 +123,7 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
       version = page.metadata?.resourceVersion ?? "";
     } while (next !== "");
     for (const key of cache.keys()) if (!seen.has(key)) put(key, undefined);
+    options.onList?.(!synced);
     synced = true;
     announce();
     log.debug("Listed", { count: cache.size, resourceVersion: version });
@@ -126,11 +135,21 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
     const seconds = 300 + Math.floor(Math.random() * 300);
     let version = from;
     let deadMan: () => void = () => undefined;
+    let unheard: () => void = () => undefined;
     const body = await api.open(path, {
       query: { ...query, watch: true, allowWatchBookmarks: true, resourceVersion: version, timeoutSeconds: seconds },
       ...(options.accept === undefined ? {} : { accept: options.accept.watch }),
       signal: stopping.signal,
     });
+    setTrouble(undefined);
+    heard = clock.monotonic();
+    const listenAgain = (milliseconds: number) => {
+      unheard = clock.after(milliseconds, () => {
+        const left = heard + longestSilence - clock.monotonic();
+        if (left > 0) listenAgain(left);
+        else body.destroy(new Error("the watch said nothing for too long"));
+      });
+    };
     // Plain calls and no loop over the lines: a suspended loop would hold the last object, and with it what `keep` drops.
     const take = (line: string) => {
       heard = clock.monotonic();
@@ -142,13 +161,22 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
     };
     try {
       deadMan = clock.after((seconds + 30) * 1000, () => body.destroy(new Error("the watch outlived its time")));
+      listenAgain(longestSilence);
       await eachLine(body, take);
     } finally {
       deadMan();
+      unheard();
       body.destroy();
     }
     return version;
   }
+
+  let trouble: unknown;
+  const setTrouble = (fault: unknown) => {
+    if (fault === undefined && trouble === undefined) return;
+    trouble = fault;
+    options.onTrouble?.(fault);
+  };
 
   async function run(): Promise<void> {
     let version = "";
@@ -163,6 +191,13 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
       } catch (error) {
         if (stopping.signal.aborted) return;
         const fault = error instanceof Fault ? error : undefined;
+        if (options.pollWhenForbidden !== undefined && version !== "" && fault?.answer?.status === 403) {
+          setTrouble(undefined);
+          version = "";
+          await sleep(clock, options.pollWhenForbidden, stopping.signal);
+          continue;
+        }
+        setTrouble(error);
         // An API server that has just started refuses a few requests; the wait before it came does not count for those.
         const answers = fault === undefined || fault.answer !== undefined;
         failures = answers === answered ? failures + 1 : 1;

@@ -1,4 +1,6 @@
-import { backoff, type Clock, type Log, type Running } from "@kube-connector/core";
+import { backoff, type Clock } from "./clock.ts";
+import type { Log } from "./log.ts";
+import type { Running } from "./run.ts";
 
 export interface QueueOptions {
   clock: Clock;

@@ -1,6 +1,6 @@
 // The queue: a set of keys, each worked on by one run at a time, with a limit on runs at once; a failed key is tried again
 // after 1 s to 5 min; a key may ask to be looked at again; stopping waits for what runs and starts nothing more.
-import { silentLog } from "@kube-connector/core";
+import { silentLog } from "./log.ts";
 import { expect, test } from "vitest";
 import { createTestClock } from "../../../test/kit/clock.ts";
 import { type Queue, startQueue } from "./queue.ts";
