@@ -75,9 +75,10 @@ api_server() { # PREFIX ADDRESS PORT SERVICE-RANGE [FLAG...]
     --kubelet-preferred-address-types=InternalIP --audit-policy-file=audit.yaml --audit-log-path="log/${prefix}audit" "$@"
 }
 
-controllers() { # PREFIX HEALTH-PORT
+controllers() { # PREFIX HEALTH-PORT; CLUSTER_CONTROLLERS_FLAGS adds flags
+  # shellcheck disable=SC2086 # flags are words
   component "$1controllers" "curl --noproxy '*' -fsk --max-time 2 https://127.0.0.1:$2/healthz" \
     kube-controller-manager --kubeconfig=controllers.conf --leader-elect=false --use-service-account-credentials \
     --bind-address=127.0.0.1 --secure-port="$2" --service-account-private-key-file=pki/sa.key --root-ca-file=pki/ca.crt \
-    --cluster-signing-cert-file=pki/ca.crt --cluster-signing-key-file=pki/ca.key
+    --cluster-signing-cert-file=pki/ca.crt --cluster-signing-key-file=pki/ca.key ${CLUSTER_CONTROLLERS_FLAGS:-}
 }

@@ -45,10 +45,18 @@ export interface AuditEvent {
   requestReceivedTimestamp: string;
 }
 
-/** Starts one; ends with the test process too, even when that is killed. `controllers` adds the controller manager. */
-export async function startControlPlane(options: { controllers?: boolean } = {}): Promise<ControlPlane> {
-  const child = spawn(`${folder}/control-plane.sh`, options.controllers ? ["--controllers"] : [], {
+/**
+ * Starts one; ends with the test process too, even when that is killed. `controllers` adds the controller manager, with
+ * these flags besides its own.
+ */
+export async function startControlPlane(
+  options: { controllers?: boolean | readonly string[] } = {},
+): Promise<ControlPlane> {
+  const { controllers = false } = options;
+  const flags = Array.isArray(controllers) ? controllers.join(" ") : "";
+  const child = spawn(`${folder}/control-plane.sh`, controllers === false ? [] : ["--controllers"], {
     stdio: ["pipe", "pipe", "pipe"],
+    env: { ...process.env, CLUSTER_CONTROLLERS_FLAGS: flags },
   });
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
   const said: Buffer[] = [];

@@ -1,0 +1,32 @@
+export type { DefinitionContext } from "./definition/checks.ts";
+export {
+  definitionJsonSchema,
+  type EnvValue,
+  type Overlay,
+  type Resources,
+  type RetryPolicy,
+  type RunDefinition,
+} from "./definition/definition.ts";
+export { type ParsedDefinition, parseDefinition } from "./definition/parse.ts";
+export { isRunId } from "./run-id.ts";
+export {
+  type Attempt,
+  type Cleanup,
+  type ContainerExit,
+  type Diagnosis,
+  type DiagnosisCategory,
+  diagnosisCategories,
+  isTerminal,
+  type LogSummary,
+  type Progress,
+  type RunEvent,
+  type RunRecord,
+  type RunState,
+  type RunStatus,
+  runStates,
+  type TerminalState,
+  terminalStates,
+} from "./run.ts";
+export type { JobManifest } from "./source/manifest.ts";
+export type { Difference } from "./source/merge.ts";
+export type { Parameter, ParameterGroup, SourceItem } from "./source/parameters.ts";
