@@ -12,7 +12,7 @@ finish() {
   read -r passed failed skipped < <(awk '{p+=$1; f+=$2; s+=$3} END {print p+0, f+0, s+0}' "$KUBE_CONNECTOR_TALLY")
   rm -f "$KUBE_CONNECTOR_TALLY"
   failed=$((failed + problems))
-  [ "$skipped" -eq 0 ] || missing+=("$skipped tests that say so in their names: they mount file systems, which needs root")
+  [ "$skipped" -eq 0 ] || missing+=("$skipped tests that say so in their names: they mount file systems, which needs root, or need PostgreSQL (test/cluster/install.sh)")
   for what in "${missing[@]:-}"; do [ -n "$what" ] && echo "not run: $what"; done
   if [ "${CI:-}" = true ]; then failed=$((failed + ${#missing[@]})); fi
   echo "$passed passed, $failed failed"

@@ -7,6 +7,7 @@ missing=()
 for pair in nginx-light:nginx haproxy:haproxy wrk:wrk nghttp2-client:h2load util-linux:taskset; do
   command -v "${pair#*:}" >/dev/null || missing+=("${pair%:*}")
 done
+compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || missing+=(postgresql)
 [ ${#missing[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   echo "install.sh: missing: ${missing[*]}; install them (as root: apt-get install ${missing[*]})" >&2; exit 1

@@ -17,9 +17,12 @@ need conntrack conntrack
 need iptables iptables
 need iproute2 ip
 need procps sysctl
+need strace strace
 need util-linux unshare
 need busybox-static /bin/busybox
 need nginx-light nginx
+need postgresql "/usr/lib/postgresql/*/bin/initdb"
+need chromium chromium
 need openssl openssl
 need curl curl
 need ca-certificates /etc/ssl/certs/ca-certificates.crt

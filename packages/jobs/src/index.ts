@@ -8,6 +8,9 @@ export {
   type RunDefinition,
 } from "./definition/definition.ts";
 export { type ParsedDefinition, parseDefinition } from "./definition/parse.ts";
+export { openStore } from "./history/open.ts";
+export { openSqliteStore, type SqliteOptions } from "./history/sqlite.ts";
+export type { NewEvent, RunKeys, RunQuery, RunSummary, SnapshotKey, Store } from "./history/store.ts";
 export { isRunId } from "./run-id.ts";
 export {
   type Attempt,
