@@ -11,6 +11,9 @@ export { type ParsedDefinition, parseDefinition } from "./definition/parse.ts";
 export { openStore } from "./history/open.ts";
 export { openSqliteStore, type SqliteOptions } from "./history/sqlite.ts";
 export type { NewEvent, RunKeys, RunQuery, RunSummary, SnapshotKey, Store } from "./history/store.ts";
+export { forTerminal, type GapReason, gapReasons, type LineFilter, type LogLine, parseLine } from "./logs/line.ts";
+export type { LivePiece } from "./logs/read-live.ts";
+export { type Found, type LogQueryOptions, readLog, searchLog } from "./logs/read-log.ts";
 export { isRunId } from "./run-id.ts";
 export {
   type Attempt,

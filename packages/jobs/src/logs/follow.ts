@@ -1,0 +1,322 @@
+import type { Readable } from "node:stream";
+import { backoff, type Clock, Fault, type Log, sleep } from "@kube-connector/core";
+import type { LogQuery } from "../kube.ts";
+import type { ContainerNews } from "./instances.ts";
+import type { GapReason } from "./line.ts";
+import { stampAt } from "./line.ts";
+import type { Masks } from "./mask.ts";
+import type { Part } from "./part.ts";
+import { createResumeFilter } from "./resume.ts";
+import type { Slots } from "./slots.ts";
+import { createIntake, type Intake } from "./intake.ts";
+
+/** Opens a container's log with `timestamps=true`; rejects with a Fault. */
+export type OpenLog = (namespace: string, pod: string, query: LogQuery, signal: AbortSignal) => Promise<Readable>;
+
+/** What all streams of a run share. */
+export interface FollowRoom {
+  run: string;
+  namespace: string;
+  open: OpenLog;
+  slots: Slots;
+  clock: Clock;
+  log: Log;
+  random: () => number;
+  masks: Masks;
+  lineBytes: number;
+  /** Bytes that the run may still store. */
+  budget: { left: number };
+  /** Lines are missing here. */
+  onGap(part: Part, reason: GapReason): void;
+  /** The part has more lines; `lines` of them came just now. */
+  onLines(part: Part, lines: number): void;
+  /** Something else changed that the live log may have waited for. */
+  onChange(): void;
+}
+
+/** Milliseconds after a stream's end in which the container's end must be seen, for the one to prove the other. */
+const endSeenWithin = 5_000;
+/** Milliseconds without a byte after which the stream of a container that has ended is given up. */
+const silentAfterEnd = 10_000;
+/** Milliseconds in which a restart must be seen, before a stream that does not fit counts as rotated. */
+const restartSeenWithin = 2_000;
+/** Refusals (400) of a container that has ended, before its log counts as not to be had. */
+const refusals = 3;
+
+type Outcome = "clean" | "broken" | "unfit";
+
+/**
+ * Reads the log of one run of one container to its end, whatever breaks. The end of a stream proves nothing: kubelets and
+ * balancers cut streams, and an API server ends one cleanly when the kubelet behind it goes away. So the log is complete
+ * when a stream ended cleanly that was opened after the container's end, or at whose end the container had ended too; and
+ * if any stream of it was cut, when one more brought nothing new.
+ */
+export class Follow {
+  readonly part: Part;
+  /** Ends when the part is closed, or the reading was stopped. */
+  readonly done: Promise<void>;
+  /** idle: waits for its turn; nobody waits for its lines then. */
+  state: "following" | "reconnecting" | "idle" | "closed" = "following";
+  /** Why the part cannot be written, while that is so. */
+  problem: Fault | undefined;
+  readonly #room: FollowRoom;
+  readonly #stopping = new AbortController();
+  #expired = false;
+  #news: ContainerNews;
+  #gone = false;
+  #changed: () => void = () => undefined;
+  #failures = 0;
+  #refused = 0;
+  /** The container's restarts when a stream did not fit. */
+  #suspected = -1;
+  /** Whether a stream of it ended before the log did: then another one's end must be confirmed. */
+  #doubt = false;
+  /** What the last stream after the container's end left unfinished; -1 before it. */
+  #unfinished = -1;
+
+  constructor(part: Part, news: ContainerNews, room: FollowRoom) {
+    this.part = part;
+    this.#news = news;
+    this.#room = room;
+    this.done = this.#run();
+  }
+
+  /** The container has a new status. */
+  tell(news: ContainerNews): void {
+    this.#news = news;
+    this.#changed();
+  }
+
+  /** Its pod is no more. */
+  gone(): void {
+    this.#gone = true;
+    this.#changed();
+  }
+
+  /** Reads no more; what is missing is missing. */
+  expire(): void {
+    this.#expired = true;
+    this.#stopping.abort();
+  }
+
+  /** Reads no more; a later process goes on. */
+  stop(): void {
+    this.#stopping.abort();
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    const { clock, random } = this.#room;
+    while (!this.part.facts.closed) {
+      try {
+        if (signal.aborted) {
+          if (this.#expired) await this.#close("Unreadable");
+          break;
+        }
+        const wait = await this.#once(signal);
+        this.problem = undefined;
+        if (wait > 0) await sleep(clock, wait, signal);
+      } catch (error) {
+        this.#report(error);
+        if (signal.aborted) break;
+        this.#setState("reconnecting");
+        await sleep(clock, backoff(this.#failures++, 800, 30_000, random), signal);
+      }
+    }
+    this.#setState(this.part.facts.closed ? "closed" : "idle");
+  }
+
+  #report(error: unknown): void {
+    const fault = Fault.from(error, "Cannot write the log");
+    if (this.problem === undefined)
+      this.#room.log.error("The log of a container cannot be written", this.#fields(error));
+    this.problem = fault;
+  }
+
+  #fields(error?: unknown) {
+    const { pod } = this.part.facts;
+    return { pod, name: this.part.facts.container, ...(error === undefined ? {} : { error }) };
+  }
+
+  #setState(state: Follow["state"]): void {
+    if (this.state === state) return;
+    this.state = state;
+    this.#room.onChange();
+  }
+
+  /** Whether this run of the container has begun anew since. */
+  get #restarted(): boolean {
+    return this.#news.restart > this.part.facts.restart;
+  }
+
+  get #over(): boolean {
+    return this.#gone || this.#restarted || this.#news.ended !== undefined;
+  }
+
+  /** When it ended, milliseconds since 1970; NaN when that is not known. */
+  get #endedAt(): number {
+    const { restart, ended, previousEnded } = this.#news;
+    const back = restart - this.part.facts.restart;
+    return Date.parse((back === 0 ? ended : back === 1 ? previousEnded : undefined) ?? "");
+  }
+
+  /** Opens one stream and reads it to its end. Answers with the milliseconds to wait before the next. */
+  async #once(signal: AbortSignal): Promise<number> {
+    const { part } = this;
+    const { facts } = part;
+    const room = this.#room;
+    if (facts.limited) return this.#close();
+    if (this.#news.restart > facts.restart + 1) return this.#close("RestartMissed");
+    room.budget.left += await part.cutBack();
+    const filter = createResumeFilter(await part.resumePoint());
+    const attempt = new AbortController();
+    const both = AbortSignal.any([signal, attempt.signal]);
+    if (room.slots.full()) this.#setState("idle");
+    const slot = await room.slots.acquire(room.run, signal, () => attempt.abort()).catch(() => undefined);
+    if (slot === undefined) return 0;
+    // Of a container that is just being started again we would get the new log, and take it for the old one's.
+    if (this.#news.unsettled) await this.#waitUntil(() => !this.#news.unsettled || this.#gone, restartSeenWithin);
+    const { restart } = this.#news;
+    const previous = this.#restarted;
+    const over = this.#over;
+    const { container, pod } = facts;
+    const query: LogQuery = { container, ...(previous ? { previous } : {}), ...(over ? {} : { follow: true }) };
+    if (filter.sinceTime !== undefined) query.sinceTime = filter.sinceTime;
+    try {
+      const doing = `Cannot open the log of ${part.label}`;
+      const stream = await room.open(room.namespace, pod, query, both).catch((error) => Fault.from(error, doing));
+      if (stream instanceof Fault) {
+        if (signal.aborted || attempt.signal.aborted) return 1;
+        return await this.#refusal(stream, { previous, over });
+      }
+      const sure = this.#suspected === restart;
+      const intake = createIntake({ part, filter, room, sure, resumed: filter.sinceTime !== undefined });
+      const outcome = await this.#read(stream, intake, attempt);
+      if (intake.kept()) this.#failures = 0;
+      if (outcome === "unfit") return await this.#suspect(restart);
+      const ended = outcome === "clean" && (over || (await this.#endSeen()));
+      if (ended && intake.removed()) {
+        return await this.#close(this.#news.evicted ? "Evicted" : this.#restarted ? "RestartMissed" : "Unreadable");
+      }
+      if (ended && filter.pending() && !sure) return await this.#suspect(restart);
+      if (ended && (facts.limited || this.#isAll(intake, { over, pending: filter.pending() }))) {
+        await intake.end();
+        if (filter.pending()) await this.#gap("Rotated");
+        if (intake.dropped() > 0) await part.mark(`dropped ${intake.dropped()} lines`, stampAt(room.clock.now()));
+        return await this.#close();
+      }
+      this.#doubt ||= !attempt.signal.aborted;
+    } finally {
+      slot.release();
+    }
+    if (attempt.signal.aborted) return 1;
+    this.#setState("reconnecting");
+    return backoff(this.#failures++, 800, 30_000, room.random);
+  }
+
+  /** Takes a stream's bytes until it ends. Rejects only when they cannot be stored. */
+  async #read(stream: Readable, intake: Intake, attempt: AbortController): Promise<Outcome> {
+    const { clock } = this.#room;
+    let heard = clock.monotonic();
+    let cancel = () => {};
+    const check = () => {
+      if (this.#over && clock.monotonic() - heard >= silentAfterEnd) attempt.abort();
+      else cancel = clock.after(silentAfterEnd, check);
+    };
+    check();
+    const abort = () => stream.destroy(new Error("the stream is read no longer"));
+    attempt.signal.addEventListener("abort", abort, { once: true });
+    this.#stopping.signal.addEventListener("abort", abort, { once: true });
+    if (attempt.signal.aborted || this.#stopping.signal.aborted) abort();
+    this.#setState("following");
+    let storing = false;
+    try {
+      for await (const chunk of stream) {
+        heard = clock.monotonic();
+        storing = true;
+        if (!(await intake.take(chunk as Buffer))) return "unfit";
+        storing = false;
+      }
+      return "clean";
+    } catch (error) {
+      if (storing) throw error;
+      return "broken";
+    } finally {
+      cancel();
+      attempt.signal.removeEventListener("abort", abort);
+      this.#stopping.signal.removeEventListener("abort", abort);
+      stream.on("error", () => {});
+      stream.destroy();
+    }
+  }
+
+  /** After a stream's clean end: whether the container is seen to have ended, and not after the stream. */
+  async #endSeen(): Promise<boolean> {
+    const at = this.#room.clock.now();
+    await this.#waitUntil(() => this.#over, endSeenWithin);
+    return this.#over && !(this.#endedAt > at);
+  }
+
+  /**
+   * Whether a clean end after the container's is the log's. It is not believed within a line, nor where streams were cut
+   * before, until another stream ends in the same place and brings nothing new.
+   */
+  #isAll(intake: Intake, { over, pending }: { over: boolean; pending: boolean }): boolean {
+    const unfinished = intake.unfinished();
+    if (!this.#doubt && !pending && unfinished === 0) return true;
+    const confirmed = over && !intake.kept() && unfinished === this.#unfinished;
+    this.#unfinished = unfinished;
+    return confirmed;
+  }
+
+  /**
+   * The stream does not go on where we stopped. Either the kubelet has rotated what lay between away, or the container has
+   * restarted and we do not know it yet: then these lines are another run's.
+   */
+  async #suspect(restart: number): Promise<number> {
+    this.#suspected = restart;
+    this.#setState("reconnecting");
+    await this.#waitUntil(() => this.#news.restart > restart, restartSeenWithin);
+    return 1;
+  }
+
+  /** Waits for news until that holds, so many milliseconds at most. */
+  async #waitUntil(holds: () => boolean, milliseconds: number): Promise<void> {
+    const { clock } = this.#room;
+    const { signal } = this.#stopping;
+    const until = clock.monotonic() + milliseconds;
+    while (!holds() && !signal.aborted && clock.monotonic() < until) {
+      const news = new AbortController();
+      this.#changed = () => news.abort();
+      await sleep(clock, until - clock.monotonic(), AbortSignal.any([signal, news.signal]));
+    }
+  }
+
+  /** No stream: answers with the milliseconds until the next try, or closes the part. */
+  async #refusal(fault: Fault, { previous, over }: { previous: boolean; over: boolean }): Promise<number> {
+    const status = fault.answer?.status;
+    if (status === 404) return this.#close(this.#news.evicted ? "Evicted" : "PodDeleted");
+    if (status === 403) return this.#close("Forbidden");
+    if (status === 400 && over && ++this.#refused >= refusals)
+      return this.#close(previous ? "RestartMissed" : this.#news.evicted ? "Evicted" : "Unreadable");
+    // Before its start, there is nothing that others would have to wait for.
+    this.#setState(status === 400 ? "idle" : "reconnecting");
+    this.#room.log.debug("A log cannot be opened and is tried again", this.#fields(fault));
+    const seconds = fault.answer?.retryAfterSeconds;
+    const wait = backoff(this.#failures++, 800, status === 400 ? 5_000 : 30_000, this.#room.random);
+    return seconds === undefined ? wait : Math.max(wait, seconds * 1000);
+  }
+
+  async #gap(reason: GapReason): Promise<void> {
+    if (await this.part.mark(`gap ${reason}`, stampAt(this.#room.clock.now()))) this.#room.onGap(this.part, reason);
+  }
+
+  /** Nothing more comes. */
+  async #close(reason?: GapReason): Promise<0> {
+    if (reason !== undefined) await this.#gap(reason);
+    await this.part.sync();
+    await this.part.save({ closed: true });
+    this.#setState("closed");
+    return 0;
+  }
+}
