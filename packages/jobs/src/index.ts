@@ -1,3 +1,5 @@
+export { jobsConfigSchema } from "./config.ts";
+export { type JobsCounts, noCounts } from "./counts.ts";
 export type { DefinitionContext } from "./definition/checks.ts";
 export {
   definitionJsonSchema,
@@ -8,13 +10,19 @@ export {
   type RunDefinition,
 } from "./definition/definition.ts";
 export { type ParsedDefinition, parseDefinition } from "./definition/parse.ts";
+export type { DiscoverQuery, SourcePage } from "./discover.ts";
+export type { SweepReport } from "./engine/sweep.ts";
 export { openStore } from "./history/open.ts";
 export { openSqliteStore, type SqliteOptions } from "./history/sqlite.ts";
 export type { NewEvent, RunKeys, RunQuery, RunSummary, SnapshotKey, Store } from "./history/store.ts";
+export { type ConnectorConfig, fillMonitorUrl } from "./clusters.ts";
+export { type Jobs, type JobsOptions, startJobs } from "./jobs.ts";
+export type { DryRun, Submitted } from "./submit/submission.ts";
 export { forTerminal, type GapReason, gapReasons, type LineFilter, type LogLine, parseLine } from "./logs/line.ts";
 export type { LivePiece } from "./logs/read-live.ts";
 export { type Found, type LogQueryOptions, readLog, searchLog } from "./logs/read-log.ts";
 export { isRunId } from "./run-id.ts";
+export type { Profile } from "./submit/slots.ts";
 export {
   type Attempt,
   type Cleanup,
