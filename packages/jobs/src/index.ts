@@ -1,3 +1,5 @@
+export { connectJobs, type RemoteJobs } from "./api/client.ts";
+export { type JobsService, type JobsServiceOptions, startJobsService } from "./api/service.ts";
 export { jobsConfigSchema } from "./config.ts";
 export { type JobsCounts, noCounts } from "./counts.ts";
 export type { DefinitionContext } from "./definition/checks.ts";
