@@ -11,29 +11,48 @@ const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
 const help = async (...args: string[]) =>
   (await promisify(execFile)(process.execPath, [main, ...args, "--help"])).stdout;
 
+const flag = String.raw`(?:-\w, )?(--[a-z-]+(?: <[^>]+>)?)`;
+const flagsOf = (text: string) =>
+  [...text.matchAll(new RegExp(`^ {2}${flag}`, "gm"))].map((match) => match[1]).filter((name) => name !== "--help");
+const listedIn = (section: string) => {
+  const text = readme.split(`\n## ${section}\n`)[1]?.split("\n## ")[0] ?? "";
+  return [...text.matchAll(new RegExp(String.raw`^\| \`${flag}\``, "gm"))].map((match) => match[1]);
+};
+
 test.each(["standalone", "uninstall", "policy suggest"])(
   "the README lists the flags of %s, and no others",
   async (command) => {
-    const flags = [...(await help(...command.split(" "))).matchAll(/^ {2}(--[a-z-]+(?: <\w+>)?)/gm)].map(
-      (match) => match[1],
-    );
+    const flags = flagsOf(await help(...command.split(" ")));
     expect(flags).not.toEqual([]);
-    const section = readme.slice(readme.indexOf(`\n## ${command}`)).split("\n## ")[1] ?? "";
-    const listed = [...section.matchAll(/^\| `(--[a-z-]+(?: <\w+>)?)`/gm)].map((match) => match[1]);
-    expect(listed).toEqual(flags);
+    expect(listedIn(command)).toEqual(flags);
   },
 );
+
+test("the README lists the flags of each subcommand of jobs, those that all take in one place, and no others", async () => {
+  const verbs = [...(await help("jobs")).matchAll(/^ {2}(\w+) \[options\]/gm)].map((match) => match[1] ?? "");
+  expect(verbs).toEqual("run list show logs cancel suspend resume retry discover clean serve".split(" "));
+  const shared = listedIn("jobs");
+  expect(shared.length).toBe(9);
+  await Promise.all(
+    verbs.map(async (verb) => {
+      const [own = "", all = ""] = (await help("jobs", verb)).split("\nConnectors, history and server:\n");
+      expect([verb, flagsOf(own)]).toEqual([verb, listedIn(`jobs ${verb}`)]);
+      const taken = shared.filter((name) => verb !== "serve" || !name?.startsWith("--server"));
+      expect([verb, flagsOf(all)]).toEqual([verb, taken]);
+    }),
+  );
+});
 
 test("help names every command, and the README does", async () => {
   const commands = [...(await help()).matchAll(/^ {2}(\w+) .*\S/gm)]
     .map((match) => match[1])
     .filter((name) => name !== "help");
-  expect(commands).toEqual(["standalone", "uninstall", "policy", "version"]);
+  expect(commands).toEqual(["standalone", "uninstall", "policy", "jobs", "version"]);
   for (const command of commands) expect(readme).toContain(`\`kube-connector ${command}`);
 });
 
 test("nothing but commander is imported before the subcommand is known", () => {
   const text = readFileSync(main, "utf8");
   const imported = [...text.matchAll(/^import (?!type)[^;]* from "([^"]+)"/gm)].map((match) => match[1]);
-  expect(imported).toEqual(["commander"]);
+  expect(imported).toEqual(["commander", "./jobs/commands.ts"]);
 });

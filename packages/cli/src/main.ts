@@ -1,6 +1,7 @@
 #!/usr/bin/env node
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, CommanderError, Help, InvalidArgumentError } from "commander";
 import type { Running } from "@kube-connector/core";
+import { addJobsCommands } from "./jobs/commands.ts";
 
 // The command a person types. What a subcommand needs is imported only when that subcommand is known, so that help and
 // mistyped flags answer at once.
@@ -8,6 +9,8 @@ import type { Running } from "@kube-connector/core";
 /** What was asked for, to be started once the command line is known to be right. */
 type Start = (env: NodeJS.ProcessEnv) => Promise<Running>;
 let start: Start | undefined;
+/** SIGTERM has come, and no Ctrl-C. */
+let isTerminated = false;
 
 const logLevels = ["debug", "info", "warn", "error"] as const;
 type Level = (typeof logLevels)[number];
@@ -45,6 +48,11 @@ const program = new Command("kube-connector")
   .description("Access to any Kubernetes cluster, without a credential for it")
   .showHelpAfterError("Try kube-connector --help.")
   .exitOverride()
+  .configureHelp({
+    // Nothing given is no default that a reader needs to be told.
+    optionDescription: (option) =>
+      Help.prototype.optionDescription.call(new Help(), option).replace(/ \(default: (?:\[\]|false)\)$/, ""),
+  })
   .addHelpText(
     "after",
     "\nExit status: 0 done, 2 wrong input (nothing was done), 3 not logged in, 4 not allowed, 6 something is in the way,\n7 unreachable or in use, 8 not done in time, 1 anything else.",
@@ -159,6 +167,25 @@ program
     };
   });
 
+addJobsCommands(program, process.argv, (work) => {
+  start = async (env) =>
+    doOnce(async (signal) => {
+      try {
+        const status = await work(signal, env);
+        process.exitCode = status === 130 && isTerminated ? 143 : status;
+      } catch (error) {
+        const [{ Fault }, { statusOfFault }] = await Promise.all([
+          import("@kube-connector/core"),
+          import("./jobs/status.ts"),
+        ]);
+        const fault = Fault.from(error, "The command failed");
+        if (fault.code === "internal") throw error;
+        process.stderr.write(`${fault.message}\n`);
+        process.exitCode = statusOfFault(fault);
+      }
+    });
+});
+
 program
   .command("version")
   .description("print the version")
@@ -176,6 +203,9 @@ try {
     const begin: Start = start;
     // A terminal that is closed asks to end as Ctrl-C does, so that no kubeconfig stays behind; and a pipe whose reader is
     // gone is no reason to end.
+    process.once("SIGTERM", () => {
+      isTerminated = true;
+    });
     process.once("SIGHUP", () => process.kill(process.pid, "SIGTERM"));
     process.stdout.on("error", () => undefined);
     process.stderr.on("error", () => undefined);
