@@ -1,0 +1,242 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type ApiServer, openApiServer, readKubeconfig, Secret, silentLog, systemClock } from "@kube-connector/core";
+import {
+  type ConnectorConfig,
+  type Jobs,
+  openStore,
+  type Profile,
+  type RunRecord,
+  startJobs,
+} from "@kube-connector/jobs";
+// oxlint-disable-next-line import/no-relative-packages -- standalone is no part of the command's index
+import { startStandalone } from "../../packages/cli/src/standalone.ts";
+import { connectorYaml, secretYaml } from "../kit/connector-files.ts";
+import type { Started } from "../kit/jobs-room.ts";
+import { target } from "./cluster.ts";
+import { apply, eventually, getJson, kubectlOk } from "./kubectl.ts";
+
+// The jobs module before the target cluster, whose kubelet is real, by a Connector that standalone serves. Between module
+// and standalone is a relay, whose connections a test can cut.
+
+export const connector = "team-a/prod";
+/** sh and busybox's programs; on the node already. */
+export const image = "localhost/tools:1";
+
+export interface JobsCluster {
+  /** The target's API as admin. */
+  admin: ApiServer;
+  config: ConnectorConfig;
+  /** A new folder for history and logs. */
+  folder(): Promise<string>;
+  /** The module with a history in that folder; a second one on the same folder goes on with its runs. */
+  start(folder: string, profiles?: Record<string, Profile>): Promise<Started>;
+  /** kubectl as the target's admin; its standard output. */
+  kubectl(...args: string[]): Promise<string>;
+  apply(...objects: object[]): Promise<void>;
+  /** Ends every connection between module and proxy now. */
+  cut(): void;
+  /** Gives the Connector a new token, and ends the old one. */
+  rotate(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** With these namespaces in the target. */
+export async function startJobsCluster(...namespaces: string[]): Promise<JobsCluster> {
+  const at = target("global");
+  const kubeconfig = at.kubeconfig;
+  const folders: string[] = [];
+  const newFolder = async () => {
+    const folder = await mkdtemp(join(tmpdir(), "jobs-e2e-"));
+    folders.push(folder);
+    return folder;
+  };
+  const admin = openApiServer(await readKubeconfig(kubeconfig));
+  await apply([...rights, ...namespaces.map((name) => ({ apiVersion: "v1", kind: "Namespace", metadata: { name } }))], {
+    kubeconfig,
+  });
+  const directory = await newFolder();
+  let generation = 0;
+  const giveToken = async () => {
+    generation += 1;
+    const token = await createToken(`jobs-${generation}`, kubeconfig);
+    await writeFile(join(directory, "secret.yaml"), secretYaml("prod", token, { namespace: "team-a" }));
+  };
+  await giveToken();
+  const limits = "  limits: {requestsPerSecond: 2000, burst: 4000, streams: 1000}\n";
+  const file = connectorYaml("prod", { url: at.address, ca: at.ca }, { namespace: "team-a" }) + limits;
+  await writeFile(join(directory, "connector.yaml"), file);
+  const standalone = await startStandalone({
+    directory,
+    forwardPort: 0,
+    reversePort: 0,
+    kubeconfigs: {
+      output: undefined,
+      temporary: await newFolder(),
+      process: { id: process.pid, isAlive: () => true },
+    },
+    audit: undefined,
+    clock: systemClock,
+    log: silentLog,
+    say: () => undefined,
+  });
+  const relay = await startRelay(standalone.forwardPort);
+  const own = join(await newFolder(), "kubeconfig");
+  const text = await readFile(standalone.kubeconfigs[0]?.kubeconfig ?? "", "utf8");
+  await writeFile(own, text.replaceAll(`:${standalone.forwardPort}`, `:${relay.port}`));
+  const config: ConnectorConfig = { name: connector, kubeconfig: own, defaultNamespace: namespaces[0] };
+  return {
+    admin,
+    config,
+    folder: newFolder,
+    async start(folder, profiles = {}) {
+      const store = await openStore(new Secret(join(folder, "jobs.db")), { log: silentLog });
+      const logs = join(folder, "logs");
+      const jobs = await startJobs({ connectors: [config], profiles, store, logs, log: silentLog, leaseSeconds: 2 });
+      return {
+        jobs,
+        store,
+        async stop() {
+          await jobs.stop();
+          await store.stop();
+        },
+      };
+    },
+    kubectl: (...args) => kubectlOk(args, { kubeconfig }),
+    apply: (...objects) => apply(objects, { kubeconfig }),
+    cut: relay.cut,
+    async rotate() {
+      const old = `jobs-${generation}`;
+      await giveToken();
+      await kubectlOk(["-n", "jobs-access", "delete", "secret", old], { kubeconfig });
+    },
+    async stop() {
+      await relay.stop();
+      await standalone.stop();
+      await admin.stop();
+      for (const name of namespaces) {
+        await kubectlOk(["delete", "namespace", name, "--wait=false"], { kubeconfig });
+      }
+      for (const folder of folders) await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The rights that packages/jobs/README.md asks for, with the optional ones, in all namespaces. */
+const rule = (apiGroups: string, resources: string[], verbs: string[]) => ({
+  apiGroups: [apiGroups],
+  resources,
+  verbs,
+});
+const rights = [
+  { apiVersion: "v1", kind: "Namespace", metadata: { name: "jobs-access" } },
+  { apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "jobs", namespace: "jobs-access" } },
+  {
+    apiVersion: "rbac.authorization.k8s.io/v1",
+    kind: "ClusterRole",
+    metadata: { name: "jobs-access" },
+    rules: [
+      rule("batch", ["jobs"], ["create", "get", "list", "watch", "patch", "delete"]),
+      rule("batch", ["cronjobs"], ["get", "list"]),
+      rule("", ["pods"], ["get", "list", "watch", "delete"]),
+      rule("", ["pods/log"], ["get"]),
+      rule("", ["events"], ["list"]),
+      rule("", ["secrets"], ["create", "list", "patch", "delete"]),
+      rule("kueue.x-k8s.io", ["workloads"], ["get", "list"]),
+    ],
+  },
+  {
+    apiVersion: "rbac.authorization.k8s.io/v1",
+    kind: "ClusterRoleBinding",
+    metadata: { name: "jobs-access" },
+    roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "jobs-access" },
+    subjects: [{ kind: "ServiceAccount", name: "jobs", namespace: "jobs-access" }],
+  },
+];
+
+/** A token that lives as long as its Secret in the target. */
+async function createToken(secret: string, kubeconfig: string): Promise<Secret> {
+  await apply(
+    [
+      {
+        apiVersion: "v1",
+        kind: "Secret",
+        type: "kubernetes.io/service-account-token",
+        metadata: {
+          name: secret,
+          namespace: "jobs-access",
+          annotations: { "kubernetes.io/service-account.name": "jobs" },
+        },
+      },
+    ],
+    { kubeconfig },
+  );
+  return eventually(async () => {
+    const { data } = await getJson<{ data?: { token?: string } }>(["-n", "jobs-access", "secret", secret], {
+      kubeconfig,
+    });
+    if (!data?.token) throw new Error(`${secret} has no token yet`);
+    return new Secret(Buffer.from(data.token, "base64").toString());
+  });
+}
+
+/** Passes connections on to a port of loopback. */
+async function startRelay(to: number): Promise<{ port: number; cut: () => void; stop: () => Promise<void> }> {
+  const sockets = new Set<Socket>();
+  const server = createServer({ noDelay: true }, (from) => {
+    const onward = connect({ port: to, host: "127.0.0.1", noDelay: true });
+    for (const [socket, other] of [
+      [from, onward],
+      [onward, from],
+    ] as const) {
+      sockets.add(socket);
+      socket.on("error", () => undefined);
+      socket.once("close", () => {
+        sockets.delete(socket);
+        other.destroy();
+      });
+      socket.pipe(other);
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const cut = () => {
+    for (const socket of sockets) socket.resetAndDestroy();
+  };
+  return {
+    port: (server.address() as AddressInfo).port,
+    cut,
+    async stop() {
+      cut();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** A definition whose container runs that script. */
+export const script = (text: string, more: object = {}) => ({
+  connector,
+  image,
+  command: ["sh", "-c", text],
+  patch: { spec: { template: { spec: { terminationGracePeriodSeconds: 1 } } } },
+  ...more,
+});
+
+/** The run once that is so of it. */
+export async function untilRun(
+  jobs: Jobs,
+  id: string,
+  isSo: (run: RunRecord) => boolean,
+  seconds = 90,
+): Promise<RunRecord> {
+  for (const end = performance.now() + seconds * 1000; ; ) {
+    const run = await jobs.get(id);
+    if (isSo(run)) return run;
+    if (performance.now() > end) {
+      const { state, reason, message, diagnosis, progress } = run;
+      throw new Error(`never so: ${JSON.stringify({ id, state, reason, message, diagnosis, progress })}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
