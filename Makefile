@@ -45,11 +45,11 @@ bench: setup
 	@test/bench/install.sh
 	@test/cluster/build.sh >/dev/null
 	@rm -f test/bench/results.json
-	@vitest run --project bench --disable-console-intercept $(ARGS)
+	@vitest run --project bench $(ARGS) --disable-console-intercept
 
 soak: setup
 	@test/cluster/build.sh >/dev/null
-	@vitest run --project soak --disable-console-intercept $(ARGS)
+	@vitest run --project soak $(ARGS) --disable-console-intercept
 
 lint: setup
 	@npm run --silent lint
