@@ -43,8 +43,13 @@ for (const door of ["forward", "reverse"] as const) {
   test(`h2spec finds nothing at the ${door} door, and nothing is left out`, async () => {
     await using world = await startHttp2Proxy({
       onStream: (stream) => {
-        stream.respond({ ":status": 200 });
-        stream.end("as many bytes as the tests of windows want");
+        // Only then: of a stream that has its answer already nothing more is judged.
+        stream.resume();
+        stream.once("end", () => {
+          if (stream.destroyed) return;
+          stream.respond({ ":status": 200 });
+          stream.end("as many bytes as the tests of windows want");
+        });
       },
     });
     const { proxy, authority } = world;
@@ -54,7 +59,8 @@ for (const door of ["forward", "reverse"] as const) {
     const { stdout } = await run(join(home, "h2spec"), args, { env, maxBuffer: 16e6 }).catch(
       (error: { stdout: string }) => error,
     );
-    expect(stdout.slice(stdout.lastIndexOf("Finished"))).toMatch(/\b146 tests, 146 passed, 0 skipped, 0 failed/);
+    const failures = stdout.slice(stdout.lastIndexOf("Failures"));
+    expect(stdout, failures).toMatch(/\b146 tests, 146 passed, 0 skipped, 0 failed/);
     expect(world.h2target.seen.length).toBeGreaterThan(20);
   });
 }

@@ -24,7 +24,9 @@ beforeAll(async () => {
   await ensureServiceAccount(admin, "target-system", "nobody");
   const audience = "https://kubernetes.default.svc.cluster.local";
   const stored = await requestToken(admin, { namespace: "target-system", serviceAccount: "nobody", audience });
-  await world.serve({ name: "prod", address: url, tls: { caBundle: ca }, token: stored.reveal() });
+  // One caller asks thousands of times in a few seconds.
+  const limits = { requestsPerSecond: 10_000, burst: 20_000, streams: 500 };
+  await world.serve({ name: "prod", address: url, tls: { caBundle: ca }, token: stored.reveal(), more: { limits } });
   pod = await world.pod("team-a", "worker");
 });
 afterAll(() => world.stop());
