@@ -190,6 +190,11 @@ test.each<Row>([
     "Running",
   ],
   [
+    "a pod has ended that is counted as active still",
+    { job: job({ active: 1, ready: 0 }), pods: [pod("Succeeded", [containerStatus(terminated(0))])] },
+    "Running",
+  ],
+  [
     "pods succeeded that are not counted yet",
     { job: job({ uncountedTerminatedPods: { succeeded: ["p"] } }) },
     "Running",

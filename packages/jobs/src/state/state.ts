@@ -68,8 +68,9 @@ export function stateOf(seen: Observation): StateSeen {
   if (job.spec?.suspend === true) return to("Suspending");
   // 9
   if (ready > 0 || pods.some(hasRun)) return to("Running");
-  // 10
-  if (active > 0) return to("Pending");
+  // 10; a Job controller that is behind counts pods as active that have ended already, which is 12
+  const finished = pods.filter((pod) => !isUnfinished(pod)).length;
+  if (active > 0) return to(finished > succeeded + failed ? "Running" : "Pending");
   // 11
   if (failed > 0) return to("Backoff", "", nextTry(job, pods));
   // 12
