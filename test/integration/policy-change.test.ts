@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { ensureServiceAccount, requestToken } from "../kit/control-plane.ts";
+import { requestAdminToken } from "../kit/control-plane.ts";
 import { type PodTokens, type ProxiedPlane, startProxiedPlane } from "../kit/proxied-plane.ts";
 import type { RawClient } from "../kit/raw-client.ts";
 
@@ -13,16 +13,7 @@ let stored: string;
 beforeAll(async () => {
   world = await startProxiedPlane();
   const { admin } = world.plane;
-  await ensureServiceAccount(admin, "target-system", "admin");
-  await admin.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
-    body: {
-      metadata: { name: "target-admin" },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "cluster-admin" },
-      subjects: [{ kind: "ServiceAccount", name: "admin", namespace: "target-system" }],
-    },
-  });
-  const audience = "https://kubernetes.default.svc.cluster.local";
-  const token = await requestToken(admin, { namespace: "target-system", serviceAccount: "admin", audience });
+  const token = await requestAdminToken(admin);
   stored = token.reveal();
   await serve({ preset: "Full" });
   pod = await world.pod("team-a", "worker");

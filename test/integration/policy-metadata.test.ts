@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ensureServiceAccount, requestToken } from "../kit/control-plane.ts";
+import { ensureServiceAccount, requestAdminToken } from "../kit/control-plane.ts";
 import { type PodTokens, type ProxiedPlane, startProxiedPlane } from "../kit/proxied-plane.ts";
 
 // Secrets as metadata only, before a real kube-apiserver: values that are in data, in kubectl's last-applied annotation and
@@ -29,16 +29,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "kubectl-"));
   world = await startProxiedPlane();
   const { admin, ca, url } = world.plane;
-  await ensureServiceAccount(admin, "target-system", "admin");
-  await admin.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
-    body: {
-      metadata: { name: "target-admin" },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "cluster-admin" },
-      subjects: [{ kind: "ServiceAccount", name: "admin", namespace: "target-system" }],
-    },
-  });
-  const audience = "https://kubernetes.default.svc.cluster.local";
-  const stored = await requestToken(admin, { namespace: "target-system", serviceAccount: "admin", audience });
+  const stored = await requestAdminToken(admin);
   const tls = { caBundle: ca };
   await world.serve({ name: "full", address: url, tls, token: stored.reveal() });
   const policy = { rules: [...everything, masked] };

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { request as httpRequest } from "node:http";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createPod, ensureServiceAccount, requestToken } from "../kit/control-plane.ts";
+import { createPod, requestAdminToken } from "../kit/control-plane.ts";
 import { type PodTokens, type ProxiedPlane, startProxiedPlane } from "../kit/proxied-plane.ts";
 import type { RawClient } from "../kit/raw-client.ts";
 
@@ -17,16 +17,7 @@ let pod: PodTokens;
 beforeAll(async () => {
   world = await startProxiedPlane();
   const { admin, ca, url } = world.plane;
-  await ensureServiceAccount(admin, "target-system", "admin");
-  await admin.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
-    body: {
-      metadata: { name: "target-admin" },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "cluster-admin" },
-      subjects: [{ kind: "ServiceAccount", name: "admin", namespace: "target-system" }],
-    },
-  });
-  const audience = "https://kubernetes.default.svc.cluster.local";
-  const stored = await requestToken(admin, { namespace: "target-system", serviceAccount: "admin", audience });
+  const stored = await requestAdminToken(admin);
   for (const preset of ["ReadOnly", "JobRunner"]) {
     const name = preset.toLowerCase();
     await world.serve({

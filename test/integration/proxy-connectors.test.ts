@@ -7,6 +7,7 @@ import {
   type ControlPlane,
   ensureNamespace,
   ensureServiceAccount,
+  requestAdminToken,
   requestToken,
   startControlPlane,
 } from "../kit/control-plane.ts";
@@ -144,14 +145,5 @@ test("a Secret of another type is not served, whatever it holds", async () => {
 
 /** A ServiceAccount that may do everything. */
 async function adminToken(): Promise<Secret> {
-  await ensureServiceAccount(plane.admin, namespace, "everything");
-  await plane.admin.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
-    body: {
-      metadata: { name: "everything" },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "cluster-admin" },
-      subjects: [{ kind: "ServiceAccount", name: "everything", namespace }],
-    },
-  });
-  const audience = "https://kubernetes.default.svc.cluster.local";
-  return await requestToken(plane.admin, { namespace, serviceAccount: "everything", audience });
+  return await requestAdminToken(plane.admin, namespace, "everything");
 }

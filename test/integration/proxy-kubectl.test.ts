@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Secret } from "@kube-connector/core";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
-import { createPod, ensureServiceAccount, requestToken } from "../kit/control-plane.ts";
+import { createPod, requestAdminToken, requestToken } from "../kit/control-plane.ts";
 import { type PodTokens, type ProxiedPlane, startProxiedPlane } from "../kit/proxied-plane.ts";
 
 // Unmodified kubectl with a pod's kubeconfig, through the proxy to a real API server: it acts as the stored token's user,
@@ -21,16 +21,7 @@ beforeAll(async () => {
   world = await startProxiedPlane();
   prod.address = world.plane.url;
   const { admin, ca } = world.plane;
-  await ensureServiceAccount(admin, target, "deployer");
-  await admin.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
-    body: {
-      metadata: { name: "deployer" },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "cluster-admin" },
-      subjects: [{ kind: "ServiceAccount", name: "deployer", namespace: target }],
-    },
-  });
-  const audience = "https://kubernetes.default.svc.cluster.local";
-  const stored = await requestToken(admin, { namespace: target, serviceAccount: "deployer", audience });
+  const stored = await requestAdminToken(admin, target, "deployer");
   await world.serve({ ...prod, tls: { caBundle: ca }, token: stored.reveal() });
   pod = await world.pod("team-a", "worker");
 });

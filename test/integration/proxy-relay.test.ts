@@ -7,7 +7,7 @@ import { parseAddress, renderKubeconfig, Secret, silentLog, systemClock, tunnelU
 import { createLocalAccess, noMetrics, type RunningProxy, startProxy } from "@kube-connector/proxy";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createTestCa } from "../kit/certificates.ts";
-import { type ControlPlane, ensureServiceAccount, requestToken, startControlPlane } from "../kit/control-plane.ts";
+import { type ControlPlane, requestAdminToken, startControlPlane } from "../kit/control-plane.ts";
 import { TestSource } from "../kit/test-proxy.ts";
 
 // Unmodified kubectl works through both doors of the proxy against a real kube-apiserver, as the user of the stored token,
@@ -24,16 +24,7 @@ let stored: Secret;
 
 beforeAll(async () => {
   plane = await startControlPlane();
-  await ensureServiceAccount(plane.admin, "team-a", "remote");
-  await plane.admin.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
-    body: {
-      metadata: { name: "remote" },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "cluster-admin" },
-      subjects: [{ kind: "ServiceAccount", name: "remote", namespace: "team-a" }],
-    },
-  });
-  const audience = "https://kubernetes.default.svc.cluster.local";
-  stored = await requestToken(plane.admin, { namespace: "team-a", serviceAccount: "remote", audience });
+  stored = await requestAdminToken(plane.admin, "team-a", "remote");
   const connectorCa = await createTestCa("connector CA");
   const leaf = await connectorCa.leaf(["127.0.0.1", "localhost"]);
   source.put({

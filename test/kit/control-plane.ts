@@ -148,6 +148,20 @@ export async function requestToken(
   return new Secret(answer.status.token);
 }
 
+/** A token of that ServiceAccount, which may do everything: what a Connector to this cluster would have stored. */
+export async function requestAdminToken(api: ApiServer, namespace = "target-system", name = "admin"): Promise<Secret> {
+  await ensureServiceAccount(api, namespace, name);
+  await api.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
+    body: {
+      metadata: { name: `${namespace}-${name}` },
+      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "cluster-admin" },
+      subjects: [{ kind: "ServiceAccount", name, namespace }],
+    },
+  });
+  const audience = "https://kubernetes.default.svc.cluster.local";
+  return await requestToken(api, { namespace, serviceAccount: name, audience });
+}
+
 async function unlessThere(creating: Promise<unknown>): Promise<void> {
   await creating.catch((error: unknown) => {
     if (!(error instanceof Error && "code" in error && error.code === "conflict")) throw error;

@@ -4,7 +4,7 @@ import { networkInterfaces } from "node:os";
 import type { Secret } from "@kube-connector/core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Attempt, type Attacker, expectStatus, openAttacker, type Way, ways } from "../../kit/attacks.ts";
-import { createPod, ensureServiceAccount, requestToken } from "../../kit/control-plane.ts";
+import { createPod, requestAdminToken, requestToken } from "../../kit/control-plane.ts";
 import { valuesOf } from "../../kit/lenient-target.ts";
 import { type PodTokens, type ProxiedPlane, startProxiedPlane } from "../../kit/proxied-plane.ts";
 import { basic } from "../../kit/test-proxy.ts";
@@ -22,15 +22,7 @@ let stored: Secret;
 beforeAll(async () => {
   world = await startProxiedPlane();
   const { admin, ca, url } = world.plane;
-  await ensureServiceAccount(admin, "target-system", "admin");
-  await admin.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
-    body: {
-      metadata: { name: "target-admin" },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "cluster-admin" },
-      subjects: [{ kind: "ServiceAccount", name: "admin", namespace: "target-system" }],
-    },
-  });
-  stored = await requestToken(admin, { namespace: "target-system", serviceAccount: "admin", audience: kubernetes });
+  stored = await requestAdminToken(admin);
   await world.serve({ name: "prod" });
   const real = { address: url, tls: { caBundle: ca } };
   await world.serve({ name: "real", ...real, token: stored.reveal() });
