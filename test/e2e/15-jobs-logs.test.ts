@@ -1,12 +1,10 @@
 // The log of a run against a real kubelet and a real container runtime: every line once and in order, whatever breaks.
-import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { Secret, silentLog } from "@kube-connector/core";
 import { isTerminal, type Jobs, openStore, readLog, type RunRecord } from "@kube-connector/jobs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { linesByPod, numbered } from "../kit/jobs-checks.ts";
+import { createJobsProcesses } from "../kit/jobs-process.ts";
 import type { Started } from "../kit/jobs-room.ts";
 import { image, type JobsCluster, script, startJobsCluster, untilRun } from "./jobs-cluster.ts";
 import { eventually } from "./kubectl.ts";
@@ -16,7 +14,6 @@ let room: JobsCluster;
 let folder: string;
 let started: Started;
 let jobs: Jobs;
-const children = new Set<ChildProcess>();
 
 beforeAll(async () => {
   room = await startJobsCluster(ns);
@@ -25,7 +22,6 @@ beforeAll(async () => {
   jobs = started.jobs;
 });
 afterAll(async () => {
-  for (const child of children) child.kill("SIGKILL");
   await started?.stop();
   await room?.stop();
 });
@@ -56,7 +52,8 @@ async function linesByContainer(id: string): Promise<Record<string, string[]>> {
 test("200,000 lines, while every connection is cut every second and our process is killed twice: each line once, in order", async () => {
   const own = await room.folder();
   const store = await openStore(new Secret(join(own, "jobs.db")), { log: silentLog });
-  let child = await launch(own);
+  using processes = createJobsProcesses({ connector: room.config, folder: own });
+  let child = await processes.launch();
   const id = await child.say(
     // 1,000 lines at a time, so that they take some seconds.
     script("i=0; while [ $i -lt 200 ]; do seq $((i*1000)) $((i*1000+999)); i=$((i+1)); usleep 60000; done", {
@@ -69,7 +66,7 @@ test("200,000 lines, while every connection is cut every second and our process 
       await eventually(async () => expect((await store.read(id))?.state).toBe("Running"), 60_000);
       await new Promise((resolve) => setTimeout(resolve, 3300));
       await child.kill();
-      child = await launch(own);
+      child = await processes.launch();
     }
     await eventually(async () => expect((await store.read(id))?.cleanup.state).toBe("Done"), 90_000);
   } finally {
@@ -84,30 +81,6 @@ test("200,000 lines, while every connection is cut every second and our process 
   expect(lines.length).toBe(200_000);
   expect(lines.findIndex((line, at) => line !== String(at))).toBe(-1);
 }, 180_000);
-
-/** The module as a process of its own; `say` sends a definition and answers with the run's id. */
-async function launch(own: string) {
-  const main = fileURLToPath(new URL("../kit/jobs-main.ts", import.meta.url));
-  const child = spawn(process.execPath, [main, JSON.stringify({ connector: room.config, folder: own })], {
-    stdio: ["pipe", "pipe", "inherit"],
-  });
-  children.add(child);
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const next = async () => String((await lines.next()).value);
-  expect(await next()).toBe("ready");
-  return {
-    async say(value: object) {
-      child.stdin.write(`${JSON.stringify(value)}\n`);
-      return next();
-    },
-    async kill() {
-      children.delete(child);
-      const gone = new Promise((resolve) => child.once("exit", resolve));
-      child.kill("SIGKILL");
-      await gone;
-    },
-  };
-}
 
 test.concurrent("five completions, two at a time: five pods' lines in one log, each once and in order, then nothing is left", async () => {
   const { id } = await runToEnd(

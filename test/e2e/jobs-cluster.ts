@@ -2,19 +2,10 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type ApiServer, openApiServer, readKubeconfig, Secret, silentLog, systemClock } from "@kube-connector/core";
-import {
-  type ConnectorConfig,
-  type Jobs,
-  openStore,
-  type Profile,
-  type RunRecord,
-  startJobs,
-} from "@kube-connector/jobs";
-// oxlint-disable-next-line import/no-relative-packages -- standalone is no part of the command's index
-import { startStandalone } from "../../packages/cli/src/standalone.ts";
+import { type ApiServer, openApiServer, readKubeconfig, Secret } from "@kube-connector/core";
+import type { ConnectorConfig, Jobs, Profile, RunRecord } from "@kube-connector/jobs";
 import { connectorYaml, secretYaml } from "../kit/connector-files.ts";
-import type { Started } from "../kit/jobs-room.ts";
+import { serveConnectors, type Started, startModule } from "../kit/jobs-room.ts";
 import { target } from "./cluster.ts";
 import { apply, eventually, getJson, kubectlOk } from "./kubectl.ts";
 
@@ -68,20 +59,7 @@ export async function startJobsCluster(...namespaces: string[]): Promise<JobsClu
   const limits = "  limits: {requestsPerSecond: 2000, burst: 4000, streams: 1000}\n";
   const file = connectorYaml("prod", { url: at.address, ca: at.ca }, { namespace: "team-a" }) + limits;
   await writeFile(join(directory, "connector.yaml"), file);
-  const standalone = await startStandalone({
-    directory,
-    forwardPort: 0,
-    reversePort: 0,
-    kubeconfigs: {
-      output: undefined,
-      temporary: await newFolder(),
-      process: { id: process.pid, isAlive: () => true },
-    },
-    audit: undefined,
-    clock: systemClock,
-    log: silentLog,
-    say: () => undefined,
-  });
+  const standalone = await serveConnectors(directory, await newFolder());
   const relay = await startRelay(standalone.forwardPort);
   const own = join(await newFolder(), "kubeconfig");
   const text = await readFile(standalone.kubeconfigs[0]?.kubeconfig ?? "", "utf8");
@@ -91,19 +69,7 @@ export async function startJobsCluster(...namespaces: string[]): Promise<JobsClu
     admin,
     config,
     folder: newFolder,
-    async start(folder, profiles = {}) {
-      const store = await openStore(new Secret(join(folder, "jobs.db")), { log: silentLog });
-      const logs = join(folder, "logs");
-      const jobs = await startJobs({ connectors: [config], profiles, store, logs, log: silentLog, leaseSeconds: 2 });
-      return {
-        jobs,
-        store,
-        async stop() {
-          await jobs.stop();
-          await store.stop();
-        },
-      };
-    },
+    start: (folder, profiles = {}) => startModule(config, folder, { profiles, leaseSeconds: 2 }),
     kubectl: (...args) => kubectlOk(args, { kubeconfig }),
     apply: (...objects) => apply(objects, { kubeconfig }),
     cut: relay.cut,

@@ -12,7 +12,7 @@ import {
   type Store,
 } from "@kube-connector/jobs";
 // oxlint-disable-next-line import/no-relative-packages -- standalone is no part of the command's index
-import { startStandalone } from "../../packages/cli/src/standalone.ts";
+import { type Standalone, startStandalone } from "../../packages/cli/src/standalone.ts";
 import { parseAllDocuments } from "yaml";
 import { type ApiRelay, startApiRelay } from "./api-relay.ts";
 import { connectorYaml, secretYaml } from "./connector-files.ts";
@@ -93,20 +93,7 @@ export async function startJobsRoom(
   const connectors = targets.map(({ target, name }) => connectorYaml(name, target, { namespace: "team-a" }) + limits);
   await writeFile(join(directory, "connector.yaml"), connectors.join("---\n"));
   await setToken();
-  const standalone = await startStandalone({
-    directory,
-    forwardPort: 0,
-    reversePort: 0,
-    kubeconfigs: {
-      output: undefined,
-      temporary: await newFolder(),
-      process: { id: process.pid, isAlive: () => true },
-    },
-    audit: undefined,
-    clock: systemClock,
-    log: silentLog,
-    say: () => undefined,
-  });
+  const standalone = await serveConnectors(directory, await newFolder());
   const configOf = (name: string): ConnectorConfig => ({
     name: `team-a/${name}`,
     kubeconfig: standalone.kubeconfigs.find(({ connector: of }) => of === `team-a/${name}`)?.kubeconfig ?? "",
@@ -121,34 +108,55 @@ export async function startJobsRoom(
     setToken,
     directory,
     folder: newFolder,
-    async start(folder, asked = {}) {
-      const { profiles = {}, clock = systemClock, log = silentLog, config = first, leaseSeconds = 30 } = asked;
-      const store = await openStore(asked.history ?? new Secret(join(folder, "jobs.db")), { log });
-      const jobs = await startJobs({
-        connectors: [config],
-        profiles,
-        store: asked.wrap?.(store) ?? store,
-        logs: join(folder, "logs"),
-        clock,
-        log,
-        leaseSeconds,
-        ...(asked.counts === undefined ? {} : { counts: asked.counts }),
-      });
-      return {
-        jobs,
-        store,
-        async stop() {
-          await jobs.stop();
-          await store.stop();
-        },
-      };
-    },
+    start: (folder, asked) => startModule(first, folder, asked),
     async stop() {
       await standalone.stop();
       for (const relay of relays) await relay.stop();
       await kubelet.stop();
       await plane.stop();
       for (const folder of folders) await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Serves the Connector files of that directory, in this process; `temporary` is for its kubeconfigs. */
+export function serveConnectors(directory: string, temporary: string): Promise<Standalone> {
+  return startStandalone({
+    directory,
+    forwardPort: 0,
+    reversePort: 0,
+    kubeconfigs: { output: undefined, temporary, process: { id: process.pid, isAlive: () => true } },
+    audit: undefined,
+    clock: systemClock,
+    log: silentLog,
+    say: () => undefined,
+  });
+}
+
+/** The module on a folder, with that connector unless `asked` names another. */
+export async function startModule(
+  connectorConfig: ConnectorConfig,
+  folder: string,
+  asked: StartOptions = {},
+): Promise<Started> {
+  const { profiles = {}, clock = systemClock, log = silentLog, config = connectorConfig, leaseSeconds = 30 } = asked;
+  const store = await openStore(asked.history ?? new Secret(join(folder, "jobs.db")), { log });
+  const jobs = await startJobs({
+    connectors: [config],
+    profiles,
+    store: asked.wrap?.(store) ?? store,
+    logs: join(folder, "logs"),
+    clock,
+    log,
+    leaseSeconds,
+    ...(asked.counts === undefined ? {} : { counts: asked.counts }),
+  });
+  return {
+    jobs,
+    store,
+    async stop() {
+      await jobs.stop();
+      await store.stop();
     },
   };
 }
