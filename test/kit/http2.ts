@@ -110,8 +110,6 @@ export async function startHttp2Proxy(options: Http2ProxyOptions = {}) {
   };
 }
 
-export type Http2Proxy = Awaited<ReturnType<typeof startHttp2Proxy>>;
-
 async function startTarget(identity: { cert: string; key: string }, options: Http2ProxyOptions) {
   const server = http2.createSecureServer({
     ...identity,

@@ -30,7 +30,11 @@ export async function connectorAccess(file: string): Promise<ApiAccess & { names
     const parts = parseKubeconfig(text, file);
     const { tokenFile } = parts;
     if (tokenFile !== undefined) {
-      const token = await readFile(resolve(dirname(file), tokenFile), "utf8").catch(() => "");
+      // Clients differ in which they read, so the file holds a token of its own too; it counts where the newer one is missing.
+      const token = await readFile(resolve(dirname(file), tokenFile), "utf8").catch((error: unknown) => {
+        if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+        throw Fault.from(error, `Cannot read the token ${tokenFile} of ${file}`);
+      });
       if (token.trim() !== "") parts.token = new Secret(token.trim());
     }
     last = { parts, at: performance.now() };
@@ -61,7 +65,7 @@ async function dial(
   signal: AbortSignal,
 ): Promise<tls.TLSSocket> {
   const server = new URL(parts.server);
-  const host = server.hostname.replace(/^\[|\]$/g, "");
+  const host = hostOf(server);
   const port = server.port === "" ? 443 : Number(server.port);
   const limit = AbortSignal.any([signal, AbortSignal.timeout(dialTime)]);
   const socket =
@@ -76,19 +80,27 @@ async function dial(
     ...(parts.tlsServerName === undefined && net.isIP(host) !== 0 ? { host } : {}),
     ...(parts.tlsServerName !== undefined || net.isIP(host) === 0 ? { servername: parts.tlsServerName ?? host } : {}),
   });
+  secured.on("error", () => undefined);
   await happens(secured, "secureConnect", limit);
   return secured;
 }
 
+/** Without the brackets of an IPv6 address. */
+function hostOf({ hostname }: URL): string {
+  return hostname.replace(/^\[|\]$/g, "");
+}
+
 async function connect(host: string, port: number, signal: AbortSignal): Promise<net.Socket> {
   const socket = net.connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 });
+  // Between two waits nobody else listens.
+  socket.on("error", () => undefined);
   await happens(socket, "connect", signal);
   return socket;
 }
 
 /** CONNECT with the tunnel token as Basic authentication. */
 async function tunnel(proxy: URL, target: string, signal: AbortSignal): Promise<net.Socket> {
-  const socket = await connect(proxy.hostname, proxy.port === "" ? 80 : Number(proxy.port), signal);
+  const socket = await connect(hostOf(proxy), proxy.port === "" ? 80 : Number(proxy.port), signal);
   const credentials = `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`;
   socket.write(
     `CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\nProxy-Authorization: Basic ${Buffer.from(credentials).toString("base64")}\r\n\r\n`,
@@ -127,7 +139,6 @@ function happens(socket: net.Socket, event: string, signal: AbortSignal): Promis
       signal.removeEventListener("abort", onAbort);
       if (error === undefined) resolved();
       else {
-        socket.on("error", () => undefined);
         socket.destroy();
         reject(error);
       }
