@@ -9,7 +9,8 @@ missing=()
 
 finish() {
   local passed failed skipped
-  read -r passed failed skipped < <(awk '{p+=$1; f+=$2; s+=$3} END {print p+0, f+0, s+0}' "$KUBE_CONNECTOR_TALLY")
+  read -r passed failed skipped < <(awk '/^[0-9]/ {p+=$1; f+=$2; s+=$3} END {print p+0, f+0, s+0}' "$KUBE_CONNECTOR_TALLY")
+  echo; grep '^failed: ' "$KUBE_CONNECTOR_TALLY"
   rm -f "$KUBE_CONNECTOR_TALLY"
   failed=$((failed + problems))
   [ "$skipped" -eq 0 ] || missing+=("$skipped tests that say so in their names: they mount file systems, which needs root, or need PostgreSQL (test/cluster/install.sh)")
@@ -20,17 +21,20 @@ finish() {
   exit
 }
 
+fail() { echo "failed: $1" >> "$KUBE_CONNECTOR_TALLY"; problems=$((problems + 1)); }
+
 step() { # NAME COMMAND...: a step that is no vitest run counts as one failure when it fails
+  local name=$1
   echo; echo "== $1"; shift
-  "$@" || problems=$((problems + 1))
+  "$@" || fail "$name"
 }
 
 vitests() { # NAME COMMAND...: vitest counts for itself; one that died without counting is a failure
-  local status=0 tally
+  local status=0 tally name=$1
   echo; echo "== $1"; shift
   tally=$(mktemp)
   KUBE_CONNECTOR_TALLY=$tally "$@" || status=$?
-  if [ ! -s "$tally" ]; then echo "the tests ended without a result (status $status)"; echo "0 1 0" > "$tally"; fi
+  if [ ! -s "$tally" ]; then printf 'failed: %s ended without a result (status %s)\n0 1 0\n' "$name" "$status" > "$tally"; fi
   cat "$tally" >> "$KUBE_CONNECTOR_TALLY"; rm -f "$tally"
 }
 
@@ -40,7 +44,7 @@ built=yes
 if [ "$(id -u)" = 0 ]; then step "Debian packages" test/cluster/install.sh || true; fi
 if command -v go >/dev/null; then
   echo; echo "== Kubernetes from Go modules (about 8 minutes the first time)"
-  test/cluster/build.sh >/dev/null || { problems=$((problems + 1)); built=no; }
+  test/cluster/build.sh >/dev/null || { fail "Kubernetes could not be built"; built=no; }
 else
   missing+=("integration and cluster tests: go (1.26 or newer) is not installed, and Kubernetes is built with it"); built=no
 fi
