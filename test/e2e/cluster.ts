@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { connect as connectTcp } from "node:net";
 import { type Background, eventually, getJson, kubectl, kubectlOk, apply, type Outcome, start } from "./kubectl.ts";
 
 // The two clusters that test/cluster/with-cluster.sh runs beside the tests, and what the tests put into them.
@@ -158,7 +160,22 @@ export async function waitFor(
   }, timeout);
 }
 
-/** A namespace with the Secret and the Connector for a target, Ready. The token's text is the answer. */
+/**
+ * The address of a Connector's Service, once something answers there: Ready says that its proxy serves, and kube-proxy
+ * may come to know it a moment later, refusing connections until then.
+ */
+export async function servedAt(namespace: string, name: string): Promise<string> {
+  const service = ["-n", "kube-connector-proxy", "service", `p-${namespace}--${name}`];
+  const { clusterIP } = (await getJson<{ spec: { clusterIP: string } }>(service)).spec;
+  await eventually(async () => {
+    const socket = connectTcp({ host: clusterIP, port: 80 });
+    await once(socket, "connect");
+    socket.destroy();
+  });
+  return clusterIP;
+}
+
+/** A namespace with the Secret and the Connector for a target, Ready and served. The token's text is the answer. */
 export async function connect(
   namespace: string,
   at: Target,
@@ -172,6 +189,7 @@ export async function connect(
     connector(namespace, name, at, more),
   ]);
   await waitFor(namespace, name, {});
+  await servedAt(namespace, name);
   return token;
 }
 

@@ -1,7 +1,7 @@
 import { connect as connectTcp, type Socket } from "node:net";
 import { createRawClient, openSecure, type RawAnswer, type RawClient } from "../kit/raw-client.ts";
-import { apply, getJson, kubectlOk } from "./kubectl.ts";
-import { bearerSecret, connector, type Pod, waitFor } from "./cluster.ts";
+import { apply, kubectlOk } from "./kubectl.ts";
+import { bearerSecret, connector, type Pod, servedAt, waitFor } from "./cluster.ts";
 import { type EchoTarget, startEchoTarget } from "./echo-target.ts";
 
 /** The tokens of a pod and the CA it trusts, as they stand in its volume. */
@@ -41,7 +41,7 @@ export interface EchoConnector extends AsyncDisposable {
   get(door: Door, by: Mounted, path?: string): Promise<RawAnswer>;
 }
 
-/** Makes the Connector in that namespace, and waits until it is Ready. */
+/** Makes the Connector in that namespace, and waits until it is Ready and served. */
 export async function startEchoConnector(namespace: string, name: string): Promise<EchoConnector> {
   const target = await startEchoTarget();
   const stored = `stored-${crypto.randomUUID()}`;
@@ -51,21 +51,16 @@ export async function startEchoConnector(namespace: string, name: string): Promi
     connector(namespace, name, target),
   ]);
   await waitFor(namespace, name, {});
-  const { spec } = await getJson<{ spec: { clusterIP: string } }>([
-    "-n",
-    "kube-connector-proxy",
-    "service",
-    `p-${namespace}--${name}`,
-  ]);
+  const clusterIP = await servedAt(namespace, name);
   const service = `c-${name}.${namespace}.svc.cluster.local`;
   const clients = new Set<Socket>();
   async function dial(port: number): Promise<Socket> {
-    const socket = connectTcp({ host: spec.clusterIP, port, allowHalfOpen: true });
+    const socket = connectTcp({ host: clusterIP, port, allowHalfOpen: true });
     clients.add(socket);
     socket.on("error", () => undefined).once("close", () => clients.delete(socket));
     await new Promise<void>((resolve, reject) => {
       socket.once("connect", resolve);
-      socket.once("close", () => reject(new Error(`no connection to ${spec.clusterIP}:${port}`)));
+      socket.once("close", () => reject(new Error(`no connection to ${clusterIP}:${port}`)));
     });
     return socket;
   }
