@@ -117,6 +117,13 @@ test("a failed attempt is repeated as a new Job, and both are in the log", async
   expect(await leftOf(run.id)).toEqual([]);
 });
 
+test("a pod that has ended before the API server knows its node has a log all the same", async () => {
+  const { run } = await jobs.submit(definition({ lines: 3, bindAfter: 1500 }));
+  await untilEnd(jobs, run.id);
+  expect((await jobs.get(run.id)).log).toMatchObject({ lines: 3, gaps: 0 });
+  expect([...(await linesByPod(folder, run.id)).values()]).toEqual([numbered(3)]);
+});
+
 test("the same run key gives the same run", async () => {
   const once = definition({}, { runKey: "2026-03-01" });
   const first = await jobs.submit(once);

@@ -19,6 +19,8 @@ import { createTestCa } from "./certificates.ts";
 export interface PodScript {
   /** Milliseconds until it runs. */
   startAfter?: number;
+  /** Milliseconds until the API server knows its node, which all else does not wait for then. */
+  bindAfter?: number;
   /** Lines that it writes, instead of numbered ones. */
   texts?: string[];
   /** Lines that it writes, numbered from 0: `line 0`, `line 1`. */
@@ -63,6 +65,8 @@ interface Played {
   ended: boolean;
   listeners: Set<() => void>;
   timers: Set<NodeJS.Timeout>;
+  /** The last change of its status that was sent; they are sent one after the other, as a kubelet does. */
+  told: Promise<void>;
 }
 
 const nodeName = "stand-in";
@@ -150,11 +154,15 @@ export async function startStandInKubelet(api: ApiServer): Promise<StandInKubele
   };
 
   /** A pod that is gone meanwhile needs nothing more; an API server that is away, or has just come, is waited for. */
-  const ask = (work: () => Promise<unknown>) => {
-    work().catch((error: unknown) => {
+  const ask = async (work: () => Promise<unknown>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
       const status = error instanceof Fault ? (error.answer?.status ?? 0) : 0;
-      if (!stopped && ![404, 409, 422].includes(status)) setTimeout(() => ask(work), 500).unref();
-    });
+      if (stopped || [404, 409, 422].includes(status)) return;
+      await new Promise((resolve) => setTimeout(resolve, 500).unref());
+      await ask(work);
+    }
   };
 
   const patchStatus = ({ metadata }: KubeObject, status: object) =>
@@ -165,7 +173,13 @@ export async function startStandInKubelet(api: ApiServer): Promise<StandInKubele
 
   function play(pod: KubeObject): void {
     const { uid = "", name, namespace } = pod.metadata;
-    const one: Played = { lines: [], ended: false, listeners: new Set(), timers: new Set() };
+    const one: Played = {
+      lines: [],
+      ended: false,
+      listeners: new Set(),
+      timers: new Set(),
+      told: Promise.resolve(),
+    };
     played.set(uid, one);
     byName.set(`${namespace}/${name}`, uid);
     const annotations = (pod.metadata.annotations ?? {}) as Record<string, string>;
@@ -195,6 +209,9 @@ export async function startStandInKubelet(api: ApiServer): Promise<StandInKubele
         staying.add(() => later(one, Math.random() * (script.over ?? 0), finish));
       else if (script.stay !== -1) later(one, script.stay ?? 0, finish);
     };
+    const tell = (status: object) => {
+      one.told = one.told.then(() => ask(() => patchStatus(pod, status)));
+    };
     const began = { at: "" };
     const finish = () => {
       const exit = Array.isArray(script.exit) ? (script.exit[index] ?? 0) : (script.exit ?? 0);
@@ -208,45 +225,45 @@ export async function startStandInKubelet(api: ApiServer): Promise<StandInKubele
         finishedAt: startedAt(),
         ...(script.message === undefined ? {} : { message: script.message }),
       };
-      ask(() =>
-        patchStatus(pod, {
-          phase: exit === 0 ? "Succeeded" : "Failed",
-          conditions: [
-            { type: "Ready", status: "False", reason: "PodCompleted" },
-            { type: "PodScheduled", status: "True" },
-          ],
-          containerStatuses: statuses({ terminated }, false),
-        }),
-      );
+      tell({
+        phase: exit === 0 ? "Succeeded" : "Failed",
+        conditions: [
+          { type: "Ready", status: "False", reason: "PodCompleted" },
+          { type: "PodScheduled", status: "True" },
+        ],
+        containerStatuses: statuses({ terminated }, false),
+      });
     };
     const begin = () => {
       began.at = startedAt();
       if (script.waiting !== undefined) {
-        ask(() =>
-          patchStatus(pod, { phase: "Pending", containerStatuses: statuses({ waiting: script.waiting }, false) }),
-        );
+        tell({ phase: "Pending", containerStatuses: statuses({ waiting: script.waiting }, false) });
         return;
       }
-      ask(() =>
-        patchStatus(pod, {
-          phase: "Running",
-          startTime: began.at,
-          podIP: "127.0.0.1",
-          conditions: [
-            { type: "Ready", status: "True" },
-            { type: "PodScheduled", status: "True" },
-          ],
-          containerStatuses: statuses({ running: { startedAt: began.at } }, true),
-        }),
-      );
+      tell({
+        phase: "Running",
+        startTime: began.at,
+        podIP: "127.0.0.1",
+        conditions: [
+          { type: "Ready", status: "True" },
+          { type: "PodScheduled", status: "True" },
+        ],
+        containerStatuses: statuses({ running: { startedAt: began.at } }, true),
+      });
       write(0);
     };
-    ask(() =>
-      api.request("POST", `/api/v1/namespaces/${namespace}/pods/${name}/binding`, {
-        body: { metadata: { name }, target: { kind: "Node", name: nodeName } },
-      }),
-    );
-    later(one, script.startAfter ?? 0, begin);
+    const bind = () =>
+      ask(() =>
+        api.request("POST", `/api/v1/namespaces/${namespace}/pods/${name}/binding`, {
+          body: { metadata: { name }, target: { kind: "Node", name: nodeName } },
+        }),
+      );
+    const start = () => later(one, script.startAfter ?? 0, begin);
+    if (script.bindAfter === undefined) void bind().then(start);
+    else {
+      later(one, script.bindAfter, () => void bind());
+      start();
+    }
   }
 
   function forget(pod: KubeObject): void {
@@ -272,7 +289,7 @@ export async function startStandInKubelet(api: ApiServer): Promise<StandInKubele
       if (after.metadata.deletionTimestamp !== undefined) {
         const one = played.get(after.metadata.uid ?? "");
         const remove = () =>
-          ask(() =>
+          void ask(() =>
             api.request("DELETE", `/api/v1/namespaces/${after.metadata.namespace}/pods/${after.metadata.name}`, {
               body: { apiVersion: "v1", kind: "DeleteOptions", gracePeriodSeconds: 0 },
             }),

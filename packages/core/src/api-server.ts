@@ -23,7 +23,10 @@ export interface ApiRequest {
 export interface ApiServer {
   /** Sends one request and answers with the parsed body. A Fault with `answer` when the API server refuses. */
   request<T>(method: string, path: string, options?: ApiRequest): Promise<T>;
-  /** Opens a GET whose body never has to end (a watch, a log). The caller destroys it. */
+  /**
+   * Opens a GET whose body never has to end (a watch, a log). The caller destroys it. An answer without content (204) is a
+   * Fault too, whose `answer` says so.
+   */
   open(path: string, options?: Omit<ApiRequest, "body">): Promise<Readable>;
   /** Closes all connections. */
   stop(): Promise<void>;
@@ -144,6 +147,10 @@ export function openApiServer(access: ApiAccess): ApiServer {
         const signal = AbortSignal.any([head.signal, ...(options.signal ? [options.signal] : [])]);
         const response = await unlessAborted(send("GET", path, { ...options, signal }), signal);
         response.body.on("error", () => undefined);
+        if (response.statusCode === 204) {
+          response.body.destroy();
+          throw new Fault("unavailable", `GET ${path}: an answer without content`, undefined, noContent);
+        }
         return response.body;
       } catch (error) {
         throw asFault(error, `GET ${path}`);
@@ -170,6 +177,8 @@ function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
     work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
 }
+
+const noContent = { status: 204, reason: "", fields: [] };
 
 function parseJson(text: string, doing: string): unknown {
   try {

@@ -297,13 +297,15 @@ export class Follow {
     const status = fault.answer?.status;
     if (status === 404) return this.#close(this.#news.evicted ? "Evicted" : "PodDeleted");
     if (status === 403) return this.#close("Forbidden");
+    // 204: an API server that knows of no node yet has no log, and says so as if it were empty.
+    const isEarly = status === 400 || status === 204;
     if (status === 400 && over && ++this.#refused >= refusals)
       return this.#close(previous ? "RestartMissed" : this.#news.evicted ? "Evicted" : "Unreadable");
     // Before its start, there is nothing that others would have to wait for.
-    this.#setState(status === 400 ? "idle" : "reconnecting");
+    this.#setState(isEarly ? "idle" : "reconnecting");
     this.#room.log.debug("A log cannot be opened and is tried again", this.#fields(fault));
     const seconds = fault.answer?.retryAfterSeconds;
-    const wait = backoff(this.#failures++, 800, status === 400 ? 5_000 : 30_000, this.#room.random);
+    const wait = backoff(this.#failures++, 800, isEarly ? 5_000 : 30_000, this.#room.random);
     return seconds === undefined ? wait : Math.max(wait, seconds * 1000);
   }
 

@@ -187,12 +187,16 @@ describe.concurrent("the log of a run", { timeout: 60_000 }, () => {
     expect(read("merged.log").byLabel.get("report-a/main#0")).toEqual(["one", "two", "three"]);
   });
 
-  test("400 before the start, 429 and broken openings are tried again; 403 is a gap", async (t) => {
+  test("400 before the start, 204 without a node, 429 and broken openings are tried again; 403 is a gap", async (t) => {
     const { kubelet, start, end, see, read, gaps } = logRoom(t);
     const main = kubelet.pod("report-a").container("main");
     main.start();
     main.write("one");
-    kubelet.refusals.push(refused("invalid_argument", 400, "waiting to start"), refused("not_found", 503, "away"));
+    kubelet.refusals.push(
+      refused("invalid_argument", 400, "waiting to start"),
+      refused("not_found", 204, "no content"),
+      refused("not_found", 503, "away"),
+    );
     const log = await start();
     see(log);
     main.end();
