@@ -63,7 +63,9 @@ test("one that has ended may be starting again, unless its pod says otherwise", 
   const unsettled = (of: Pod) => containersOf(of).map((one) => one.unsettled);
   expect(unsettled(pod("Never"))).toEqual([false]);
   expect(unsettled(pod("OnFailure"))).toEqual([true]);
-  expect(unsettled(pod("Never", { name: "main", restartPolicy: "Always" }))).toEqual([true]);
+  const sidecar = pod("Never", { name: "main", restartPolicy: "Always" });
+  expect(unsettled(sidecar)).toEqual([true]);
+  expect(unsettled({ ...sidecar, status: { ...sidecar.status, phase: "Failed" } })).toEqual([false]);
 });
 
 test("an evicted pod is known by its reason or its condition", () => {

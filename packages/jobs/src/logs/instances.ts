@@ -23,13 +23,14 @@ export interface ContainerNews {
 
 /** All containers that had a status: init containers, sidecars, the others. */
 export function containersOf(pod: Pod): ContainerNews[] {
-  const { initContainerStatuses = [], containerStatuses = [], reason, conditions = [] } = pod.status ?? {};
+  const { initContainerStatuses = [], containerStatuses = [], reason, conditions = [], phase } = pod.status ?? {};
   const { name, uid = "" } = pod.metadata;
   const evicted =
     reason === "Evicted" ||
     conditions.some(
       (one) => one.type === "DisruptionTarget" && one.status === "True" && /Evict/.test(one.reason ?? ""),
     );
+  const hasEnded = phase === "Succeeded" || phase === "Failed";
   const restarts = pod.spec?.["restartPolicy"] !== "Never";
   const sidecars = new Set(
     pod.spec?.initContainers?.filter((one) => one.restartPolicy === "Always").map((one) => one.name),
@@ -40,7 +41,7 @@ export function containersOf(pod: Pod): ContainerNews[] {
     container: status.name,
     restart: status.restartCount,
     evicted,
-    unsettled: status.state?.terminated !== undefined && (restarts || sidecars.has(status.name)),
+    unsettled: !hasEnded && status.state?.terminated !== undefined && (restarts || sidecars.has(status.name)),
     ...lifeOf(status),
   }));
 }

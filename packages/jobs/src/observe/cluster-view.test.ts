@@ -6,6 +6,7 @@ import { expect, onTestFinished, test } from "vitest";
 // oxlint-disable-next-line import/no-relative-packages -- the kit is no package
 import { createTestClock } from "../../../../test/kit/clock.ts";
 import { runLabels } from "../labels.ts";
+import { containersOf } from "../logs/instances.ts";
 import { createClusterView } from "./cluster-view.ts";
 
 interface Thing {
@@ -89,6 +90,22 @@ test("more pods than a page: all are there, each with its own run, and only what
   expect(asked.map(({ searchParams }) => searchParams.get("continue"))).toEqual([null, "500", "1000"]);
   expect(asked[0]?.searchParams.get("labelSelector")).toBe("connectors.cpaas.io/engine=engine1234");
   expect(view.watches()).toBe(2);
+});
+
+test("what the pod says of restarts is kept: a container of one that is never restarted has ended for good", async () => {
+  const status = {
+    containerStatuses: [{ name: "main", restartCount: 0, state: { terminated: { exitCode: 1, startedAt: "x" } } }],
+  };
+  const pods = ["Never", "OnFailure"].map((restartPolicy) =>
+    thing(restartPolicy, "a", { spec: { restartPolicy }, status }),
+  );
+  const { view } = await startRoom({ pods });
+  const a = view.view("batch", "a");
+  await a.synced;
+  expect(a.pods().map((pod) => [pod.metadata.name, containersOf(pod)[0]?.unsettled])).toEqual([
+    ["Never", false],
+    ["OnFailure", true],
+  ]);
 });
 
 test("a change wakes its run alone, and a pod that went is told once, as it was", async () => {

@@ -241,7 +241,7 @@ function keepPod(object: KubeObject): Pod {
   return {
     metadata: { ...keepMetadata(metadata), ...defined({ deletionGracePeriodSeconds }) },
     spec: {
-      ...defined({ nodeName: spec?.nodeName }),
+      ...defined({ nodeName: spec?.nodeName, restartPolicy: spec?.["restartPolicy"] }),
       ...defined({ schedulingGates: spec?.schedulingGates }),
       containers: (spec?.containers ?? []).map(keepContainer),
       initContainers: (spec?.initContainers ?? []).map(keepContainer),
