@@ -224,8 +224,9 @@ export class LogKubelet {
         yield block.subarray(at, end);
         at = end;
         if (spoil?.random.chance(spoil.broken)) throw new Error("the stream was cut");
-        // A clean end behind a whole line is how a log ends, and in the container's last moments cannot be told from it.
-        if (block[at - 1] !== 0x0a && spoil?.random.chance(spoil.clean)) return;
+        // Once the container has ended, a clean end behind a whole line is how a log ends, and cannot be told from it.
+        const looksWhole = block[at - 1] === 0x0a && life.endedAt !== undefined;
+        if (!looksWhole && spoil?.random.chance(spoil.clean)) return;
       }
       if (next < life.lines.length) continue;
       if (query.follow !== true || signal.aborted) return;

@@ -34,7 +34,10 @@ export interface FollowRoom {
   onChange(): void;
 }
 
-/** Milliseconds after a stream's end in which the container's end must be seen, for the one to prove the other. */
+/**
+ * Milliseconds after a stream's end in which the container's end must be seen, for the two to belong together, and for which a
+ * stream may go on after the container's end without being confirmed.
+ */
 const endSeenWithin = 5_000;
 /** Milliseconds without a byte after which the stream of a container that has ended is given up. */
 const silentAfterEnd = 10_000;
@@ -43,13 +46,15 @@ const restartSeenWithin = 2_000;
 /** Refusals (400) of a container that has ended, before its log counts as not to be had. */
 const refusals = 3;
 
+const podNotFound = /pods "[^"]*" not found/;
+
 type Outcome = "clean" | "broken" | "unfit";
 
 /**
  * Reads the log of one run of one container to its end, whatever breaks. The end of a stream proves nothing: kubelets and
- * balancers cut streams, and an API server ends one cleanly when the kubelet behind it goes away. So the log is complete
- * when a stream ended cleanly that was opened after the container's end, or at whose end the container had ended too; and
- * if any stream of it was cut, when one more brought nothing new.
+ * balancers cut streams, and an API server ends one cleanly, behind a whole line, when the kubelet behind it goes away. So the
+ * log is complete when a stream ended cleanly and the container's end was known by then. If it was not, as times have whole
+ * seconds and are the node's, or if any stream was cut, one more that was opened after the end must bring nothing new.
  */
 export class Follow {
   readonly part: Part;
@@ -71,25 +76,32 @@ export class Follow {
   #suspected = -1;
   /** Whether a stream of it ended before the log did: then another one's end must be confirmed. */
   #doubt = false;
-  /** What the last stream after the container's end left unfinished; -1 before it. */
-  #unfinished = -1;
+  /** When (monotonic) the container's end was first known. */
+  #overSince: number | undefined;
+  /** When (monotonic) a stream ended as a log does, so that its confirmation alone is missing. */
+  #likelyAt: number | undefined;
+  /** Where the last stream ended that ended well: bytes without a newline, and lines of ours that it had not sent. */
+  #place = "";
 
   constructor(part: Part, news: ContainerNews, room: FollowRoom) {
     this.part = part;
     this.#news = news;
     this.#room = room;
+    this.#noteEnd();
     this.done = this.#run();
   }
 
   /** The container has a new status. */
   tell(news: ContainerNews): void {
     this.#news = news;
+    this.#noteEnd();
     this.#changed();
   }
 
   /** Its pod is no more. */
   gone(): void {
     this.#gone = true;
+    this.#noteEnd();
     this.#changed();
   }
 
@@ -153,6 +165,10 @@ export class Follow {
     return this.#gone || this.#restarted || this.#news.ended !== undefined;
   }
 
+  #noteEnd(): void {
+    if (this.#over) this.#overSince ??= this.#room.clock.monotonic();
+  }
+
   /** When it ended, milliseconds since 1970; NaN when that is not known. */
   get #endedAt(): number {
     const { restart, ended, previousEnded } = this.#news;
@@ -189,19 +205,22 @@ export class Follow {
         if (signal.aborted || attempt.signal.aborted) return 1;
         return await this.#refusal(stream, { previous, over });
       }
+      const openedAt = room.clock.monotonic();
       const sure = this.#suspected === restart;
       const intake = createIntake({ part, filter, room, sure, resumed: filter.sinceTime !== undefined });
       const outcome = await this.#read(stream, intake, attempt);
       if (intake.kept()) this.#failures = 0;
       if (outcome === "unfit") return await this.#suspect(restart);
-      const ended = outcome === "clean" && (over || (await this.#endSeen()));
+      const knownFor = room.clock.monotonic() - Math.max(openedAt, this.#overSince ?? Infinity);
+      const known = this.#overSince !== undefined && knownFor < endSeenWithin;
+      const ended = outcome === "clean" && (this.#over || (await this.#endSeen()));
       if (ended && intake.removed()) {
-        return await this.#close(this.#news.evicted ? "Evicted" : this.#restarted ? "RestartMissed" : "Unreadable");
+        return await this.#closeShort(this.#restarted ? "RestartMissed" : "Unreadable");
       }
-      if (ended && filter.pending() && !sure) return await this.#suspect(restart);
-      if (ended && (facts.limited || this.#isAll(intake, { over, pending: filter.pending() }))) {
+      if (ended && filter.pending() > 0 && !sure) return await this.#suspect(restart);
+      if (ended && (facts.limited || this.#isAll(intake, { over, known, pending: filter.pending() }))) {
         await intake.end();
-        if (filter.pending()) await this.#gap("Rotated");
+        if (filter.pending() > 0) await this.#gap("Rotated");
         if (intake.dropped() > 0) await part.mark(`dropped ${intake.dropped()} lines`, stampAt(room.clock.now()));
         return await this.#close();
       }
@@ -211,6 +230,7 @@ export class Follow {
     }
     if (attempt.signal.aborted) return 1;
     this.#setState("reconnecting");
+    if (this.#isLikely) return 1;
     return backoff(this.#failures++, 800, 30_000, room.random);
   }
 
@@ -258,15 +278,27 @@ export class Follow {
   }
 
   /**
-   * Whether a clean end after the container's is the log's. It is not believed within a line, nor where streams were cut
-   * before, until another stream ends in the same place and brings nothing new.
+   * Whether a clean end after the container's is the log's. It is not believed where that one's was not known yet, within a
+   * line, nor where streams were cut before, until another stream ends in the same place and brings nothing new. `over`:
+   * the end was known when the stream was opened; `known`: when it ended, and not for long.
    */
-  #isAll(intake: Intake, { over, pending }: { over: boolean; pending: boolean }): boolean {
-    const unfinished = intake.unfinished();
-    if (!this.#doubt && !pending && unfinished === 0) return true;
-    const confirmed = over && !intake.kept() && unfinished === this.#unfinished;
-    this.#unfinished = unfinished;
+  #isAll(intake: Intake, { over, known, pending }: { over: boolean; known: boolean; pending: number }): boolean {
+    const place = `${intake.unfinished()} ${pending}`;
+    const isLikely = !this.#doubt && place === "0 0";
+    if (isLikely && known) return true;
+    this.#likelyAt = isLikely ? this.#room.clock.monotonic() : undefined;
+    const confirmed = over && !intake.kept() && place === this.#place;
+    this.#place = place;
     return confirmed;
+  }
+
+  get #isLikely(): boolean {
+    return this.#likelyAt !== undefined && this.#room.clock.monotonic() - this.#likelyAt < endSeenWithin;
+  }
+
+  /** The log cannot be had any more. Of one that was read to what is likely its end a moment ago, nothing is missing. */
+  #closeShort(reason: GapReason): Promise<0> {
+    return this.#close(this.#isLikely ? undefined : this.#news.evicted ? "Evicted" : reason);
   }
 
   /**
@@ -295,12 +327,13 @@ export class Follow {
   /** No stream: answers with the milliseconds until the next try, or closes the part. */
   async #refusal(fault: Fault, { previous, over }: { previous: boolean; over: boolean }): Promise<number> {
     const status = fault.answer?.status;
-    if (status === 404) return this.#close(this.#news.evicted ? "Evicted" : "PodDeleted");
+    // A kubelet that has just begun does not know its pods yet and says 404 too; the API server names the pod.
+    if (status === 404 && (this.#gone || podNotFound.test(fault.message))) return this.#closeShort("PodDeleted");
     if (status === 403) return this.#close("Forbidden");
     // 204: an API server that knows of no node yet has no log, and says so as if it were empty.
     const isEarly = status === 400 || status === 204;
     if (status === 400 && over && ++this.#refused >= refusals)
-      return this.#close(previous ? "RestartMissed" : this.#news.evicted ? "Evicted" : "Unreadable");
+      return this.#closeShort(previous ? "RestartMissed" : "Unreadable");
     // Before its start, there is nothing that others would have to wait for.
     this.#setState(isEarly ? "idle" : "reconnecting");
     this.#room.log.debug("A log cannot be opened and is tried again", this.#fields(fault));

@@ -13,7 +13,7 @@ function judge(point: ResumePoint | undefined, stamps: readonly string[]) {
 const ordered = { ordered: true };
 
 test("without a point all is new", () => {
-  expect(judge(undefined, [at(1), at(1)])).toEqual({ verdicts: "keep keep", pending: false });
+  expect(judge(undefined, [at(1), at(1)])).toEqual({ verdicts: "keep keep", pending: 0 });
   expect(createResumeFilter(undefined).sinceTime).toBeUndefined();
 });
 
@@ -22,7 +22,7 @@ test("as many lines as we have of the second are skipped, also of equal times", 
   expect(createResumeFilter(point).sinceTime).toBe("2026-03-01T10:00:01Z");
   expect(judge(point, [at(1, 2), at(1, 5), at(1, 5), at(1, 5), at(2)])).toEqual({
     verdicts: "skip skip skip keep keep",
-    pending: false,
+    pending: 0,
   });
 });
 
@@ -30,8 +30,8 @@ test("lines that were rotated away are noticed at the first that is new", () => 
   const point = { stamp: at(1, 5), lines: 3, ...ordered };
   expect(judge(point, [at(1, 5), at(2), at(3)]).verdicts).toBe("skip lost keep");
   expect(judge(point, [at(2), at(3)]).verdicts).toBe("lost keep");
-  expect(judge(point, [at(1, 2)])).toEqual({ verdicts: "skip", pending: true });
-  expect(judge(point, [])).toEqual({ verdicts: "", pending: true });
+  expect(judge(point, [at(1, 2)])).toEqual({ verdicts: "skip", pending: 2 });
+  expect(judge(point, [])).toEqual({ verdicts: "", pending: 3 });
 });
 
 test("a last line that is not ours: only what is later is kept", () => {

@@ -20,13 +20,13 @@ export interface ResumeFilter {
   sinceTime: string | undefined;
   /** To be called for each line that the kubelet sends, in order. */
   judge(stamp: string): Verdict;
-  /** Whether the stream has not sent all that we have. If it ends so, lines may be lost. */
-  pending(): boolean;
+  /** Lines that we have and that the stream has not sent yet. If it ends so, lines may be lost. */
+  pending(): number;
 }
 
 /** Judges the lines of a stream that was opened at that point; without a point all are new. */
 export function createResumeFilter(point: ResumePoint | undefined): ResumeFilter {
-  if (point === undefined) return { sinceTime: undefined, judge: () => "keep", pending: () => false };
+  if (point === undefined) return { sinceTime: undefined, judge: () => "keep", pending: () => 0 };
   let left = point.lines;
   let mismatch = false;
   return {
@@ -44,6 +44,6 @@ export function createResumeFilter(point: ResumePoint | undefined): ResumeFilter
       mismatch = true;
       return this.judge(stamp);
     },
-    pending: () => left > 0 || mismatch,
+    pending: () => (mismatch ? 1 : left),
   };
 }

@@ -39,7 +39,7 @@ describe.concurrent("each line once", { timeout: 120_000 }, () => {
 
   test("many lines in one second survive cuts: what is sent again is skipped", async (t) => {
     const { kubelet, start, see, end, read, shown } = logRoom(t);
-    kubelet.spoil = { random: createRandom(7), broken: 0.008, clean: 0.004, piece: 2_000 };
+    kubelet.spoil = { random: createRandom(7), broken: 0.004, clean: 0.004, piece: 2_000 };
     const main = kubelet.pod("report-a").container("main");
     main.start();
     const log = await start();
