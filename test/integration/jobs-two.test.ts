@@ -1,8 +1,12 @@
 // Two processes on one history: each run has one owner, what is asked of the other one is done, and who has lost its lease touches
 // nothing any more.
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import { Fault } from "@kube-connector/core";
 import { noCounts, type Store } from "@kube-connector/jobs";
 import { afterAll, beforeAll, expect, test } from "vitest";
+// oxlint-disable-next-line import/no-relative-packages -- how logs reach the disk is no part of the room's index
+import { diskFiles } from "../../packages/jobs/src/logs/files.ts";
 import { definition, left, linesByPod, numbered, untilCleaned, untilEnd } from "../kit/jobs-checks.ts";
 import { type JobsRoom, namespace, startJobsRoom } from "../kit/jobs-room.ts";
 
@@ -97,6 +101,58 @@ test("who cannot renew its lease stops; the other one goes on with the run, its 
   a.setAway(false);
   await expect.poll(async () => (await a.jobs.figures()).owned, { timeout: 30_000 }).toBe(0);
   await Promise.all([a.stop(), b.stop()]);
+});
+
+test("who had lost its lease for a moment goes on with its logs, one writer at a time", async () => {
+  const folder = await room.folder();
+  let isSlow = false;
+  const writers = { now: 0, most: 0, opened: 0 };
+  const started = await room.start(folder, {
+    leaseSeconds: 1,
+    wrap: (store) => ({
+      ...store,
+      async renew(...given) {
+        if (isSlow) await new Promise((resolve) => setTimeout(resolve, 1300));
+        return store.renew(...given);
+      },
+    }),
+    files: {
+      ...diskFiles,
+      async open(path) {
+        const file = await diskFiles.open(path);
+        if (!path.endsWith("live.log")) return file;
+        writers.now += 1;
+        writers.opened += 1;
+        writers.most = Math.max(writers.most, writers.now);
+        return {
+          ...file,
+          async write(...given) {
+            await new Promise((resolve) => setTimeout(resolve, 150));
+            await file.write(...given);
+          },
+          async close() {
+            writers.now -= 1;
+            await file.close();
+          },
+        };
+      },
+    },
+  });
+  const { run } = await started.jobs.submit(definition({ lines: 800, every: 10 }));
+  await expect.poll(async () => (await started.jobs.get(run.id)).state, { timeout: 30_000 }).toBe("Running");
+  isSlow = true;
+  await expect.poll(() => writers.opened, { timeout: 20_000 }).toBeGreaterThan(2);
+  isSlow = false;
+  const size = async () => (await stat(join(folder, "logs", run.id, "live.log"))).size;
+  const before = await size();
+  await expect.poll(size, { timeout: 5000 }).toBeGreaterThan(before + 1000);
+  expect((await started.jobs.get(run.id)).state).toBe("Running");
+  await untilEnd(started.jobs, run.id);
+  const ended = await untilCleaned(started.jobs, run.id);
+  expect([ended.state, ended.log?.gaps, writers.most]).toEqual(["Succeeded", 0, 1]);
+  expect([...(await linesByPod(folder, run.id)).values()]).toEqual([numbered(800)]);
+  await started.stop();
+  expect(writers.now).toBe(0);
 });
 
 test("a profile's slots count over both, and a restart keeps them", async () => {

@@ -13,6 +13,8 @@ import {
 } from "@kube-connector/jobs";
 // oxlint-disable-next-line import/no-relative-packages -- standalone is no part of the command's index
 import { type Standalone, startStandalone } from "../../packages/cli/src/standalone.ts";
+// oxlint-disable-next-line import/no-relative-packages -- how logs reach the disk is no part of the room's index
+import type { LogFiles } from "../../packages/jobs/src/logs/files.ts";
 import { parseAllDocuments } from "yaml";
 import { type ApiRelay, startApiRelay } from "./api-relay.ts";
 import { connectorYaml, secretYaml } from "./connector-files.ts";
@@ -51,8 +53,9 @@ export interface StartOptions {
   /** 30 unless told. */
   leaseSeconds?: number;
   counts?: JobsCounts;
-  /** What stands between the module and its history. */
+  /** What stands between the module and its history, and between its logs and the disk. */
   wrap?: (store: Store) => Store;
+  files?: LogFiles;
   /** Another history than SQLite in the folder. */
   history?: Secret;
 }
@@ -150,6 +153,7 @@ export async function startModule(
     log,
     leaseSeconds,
     ...(asked.counts === undefined ? {} : { counts: asked.counts }),
+    ...(asked.files === undefined ? {} : { files: asked.files }),
   });
   return {
     jobs,

@@ -47,6 +47,7 @@ export function createMortalFiles(random: Random): MortalFiles {
       ),
     replace: (path, text, options) =>
       call(() => (files.full ? Promise.reject(noSpace()) : diskFiles.replace(path, text, options))),
+    rename: (from, to) => call(() => diskFiles.rename(from, to)),
   };
 
   function mortal(file: WritableFile): WritableFile {

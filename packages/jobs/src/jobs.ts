@@ -11,6 +11,7 @@ import { startSweeper, type SweepReport } from "./engine/sweep.ts";
 import { followEvents, waitForRest } from "./follow-run.ts";
 import type { RunQuery, RunSummary, Store } from "./history/store.ts";
 import { createBell } from "./logs/bell.ts";
+import type { LogFiles } from "./logs/files.ts";
 import type { LineFilter } from "./logs/line.ts";
 import { followLive, type LivePiece } from "./logs/read-live.ts";
 import { type Found, type LogQueryOptions, readLog, searchLog } from "./logs/read-log.ts";
@@ -32,6 +33,8 @@ export interface JobsOptions {
   log: Log;
   clock?: Clock;
   counts?: JobsCounts;
+  /** How logs reach the disk; the machine's own way unless told. */
+  files?: LogFiles;
   /** Seconds after which another process may take up the runs of one that has died; 30 unless told. */
   leaseSeconds?: number;
 }
@@ -119,6 +122,7 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
       connector,
       open: (...of) => kube(connector).log(...of),
       masks: [...masks.values()],
+      ...(options.files === undefined ? {} : { files: options.files }),
       slots: follows,
       bell: lines,
       clock,

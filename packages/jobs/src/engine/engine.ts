@@ -9,6 +9,7 @@ import {
   startQueue,
 } from "@kube-connector/core";
 import type { Store } from "../history/store.ts";
+import type { RunLog } from "../logs/run-log.ts";
 import { isTerminal, type RunRecord, runStates } from "../run.ts";
 import { begin, post } from "./begin.ts";
 import { finish } from "./finish.ts";
@@ -49,7 +50,7 @@ export function startEngine(options: {
   owner: string;
   leaseSeconds: number;
   /** All but what the engine brings itself. */
-  parts: Omit<EngineParts, "store" | "clock" | "log" | "owner" | "wake">;
+  parts: Omit<EngineParts, "store" | "clock" | "log" | "owner" | "wake" | "closeLog">;
 }): Engine {
   const { store, clock, log, owner, leaseSeconds } = options;
   const stopping = new AbortController();
@@ -57,10 +58,22 @@ export function startEngine(options: {
   /** Milliseconds (monotonic) until when others leave our runs alone. */
   let leaseEnd = clock.monotonic() + leaseSeconds * 1000;
   let cancelLapse: () => void = () => undefined;
+  let lapses = 0;
+  /** Logs that end just now, by run: one at a time writes a run's files. */
+  const closings = new Map<string, Promise<void>>();
   /** Runs of other engines that were looked at, and whether they hold a slot. */
   const others = new Map<string, boolean>();
   const queue: Queue = startQueue({ clock, log, run: look, concurrency: 64 });
-  const parts: EngineParts = { ...options.parts, store, clock, log, owner, wake: (run) => queue.add(run) };
+  const parts: EngineParts = {
+    ...options.parts,
+    store,
+    clock,
+    log,
+    owner,
+    wake: (run) => queue.add(run),
+    openLog,
+    closeLog,
+  };
 
   async function look(id: string): Promise<number | undefined> {
     // After a long pause, or without the history, the runs may be another's: its word comes before the next step.
@@ -106,12 +119,29 @@ export function startEngine(options: {
     void closeLog(live);
   }
 
-  async function closeLog({ record, log: open }: LiveRun): Promise<void> {
-    try {
-      await open?.stop();
-    } catch (error) {
-      log.warn("A log could not be closed", { key: record.id, error });
-    }
+  async function openLog(live: LiveRun): Promise<RunLog> {
+    await closings.get(live.record.id);
+    const before = lapses;
+    const opened = await options.parts.openLog(live);
+    live.log = opened;
+    if (!live.dropped && lapses === before) return opened;
+    await closeLog(live);
+    throw new Fault("unavailable", "The lease was lost while the log was opened");
+  }
+
+  function closeLog(live: LiveRun): Promise<void> {
+    const { id } = live.record;
+    const before = closings.get(id) ?? Promise.resolve();
+    const { log: open } = live;
+    if (open === undefined) return before;
+    live.log = undefined;
+    const closing = Promise.all([before, open.stop()])
+      .catch((error: unknown) => log.warn("A log could not be closed", { key: id, error }))
+      .then(() => {
+        if (closings.get(id) === closing) closings.delete(id);
+      });
+    closings.set(id, closing);
+    return closing;
   }
 
   function take(record: RunRecord, secrets?: ReadonlyMap<string, Secret>): void {
@@ -182,9 +212,10 @@ export function startEngine(options: {
 
   /** The runs may be another's from now on, and with them their logs; what is still ours is opened again by its next look. */
   function lapse(): void {
+    lapses += 1;
     for (const live of lives.values()) {
       void closeLog(live);
-      live.log = undefined;
+      queue.add(live.record.id);
     }
   }
 
@@ -268,7 +299,7 @@ export function startEngine(options: {
       await Promise.all([done, queue.stop()]);
       cancelLapse();
       for (const live of lives.values()) live.dropped = true;
-      await Promise.all([...lives.values()].map(closeLog));
+      await Promise.all([...[...lives.values()].map(closeLog), ...closings.values()]);
       for (const live of lives.values()) live.view?.release();
       lives.clear();
       try {

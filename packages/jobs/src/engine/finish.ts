@@ -1,6 +1,7 @@
 import { Fault } from "@kube-connector/core";
 import type { Job } from "../kube.ts";
 import { runLabels } from "../labels.ts";
+import type { RunLog } from "../logs/run-log.ts";
 import { paths } from "../paths.ts";
 import type { Attempt, RunRecord } from "../run.ts";
 import { missingOutputs, outputsOf } from "../state/exits.ts";
@@ -27,20 +28,18 @@ export async function finish(live: LiveRun, parts: EngineParts): Promise<number 
   live.gone.push(...(live.view?.takeGone() ?? []));
   const pods = live.view?.pods() ?? [];
   if (record.log?.sha256 === undefined) {
-    live.log ??= await parts.openLog(live);
-    live.log.observe(pods, uidsOf(live.gone));
+    const log = live.log ?? (await parts.openLog(live));
+    log.observe(pods, uidsOf(live.gone));
     if (!live.collecting) {
       live.collecting = true;
-      void collect(live, parts).catch(async (error: unknown) => {
+      void collect(live, parts, log).catch(async (error: unknown) => {
         if (live.dropped) {
           live.collecting = false;
           return;
         }
         parts.log.warn("A log could not be completed and is tried again", { key: record.id, error });
         // What is in the files counts, not what this process remembers of them.
-        const { log } = live;
-        live.log = undefined;
-        await log?.stop().catch(() => undefined);
+        await parts.closeLog(live);
         live.collecting = false;
         parts.clock.after(2000, () => parts.wake(record.id));
       });
@@ -59,9 +58,8 @@ export async function finish(live: LiveRun, parts: EngineParts): Promise<number 
   return cleanUp(live, parts, pods.length);
 }
 
-async function collect(live: LiveRun, parts: EngineParts): Promise<void> {
-  const { log, record } = live;
-  if (log === undefined) return;
+async function collect(live: LiveRun, parts: EngineParts, log: RunLog): Promise<void> {
+  const { record } = live;
   const summary = await log.finish({ state: record.state, milliseconds: record.definition.deadlines.collect * 1000 });
   const outputs = { ...outputsOf(record.attempts.at(-1)?.exits ?? []).outputs, ...log.outputs() };
   const missing = missingOutputs(outputs, record.definition.outputs);
@@ -85,8 +83,7 @@ async function collect(live: LiveRun, parts: EngineParts): Promise<void> {
     ],
   );
   live.collecting = false;
-  await log.stop();
-  live.log = undefined;
+  await parts.closeLog(live);
   parts.wake(record.id);
 }
 

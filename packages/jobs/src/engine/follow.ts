@@ -40,7 +40,7 @@ export async function follow(live: LiveRun, parts: EngineParts, attempt: Attempt
   const all = view.pods();
   live.gone.push(...view.takeGone());
   const gone = live.gone;
-  if (live.log === undefined && all.length + gone.length > 0) live.log = await parts.openLog(live);
+  if (live.log === undefined && all.length + gone.length > 0) await parts.openLog(live);
   live.log?.observe(all, uidsOf(gone));
   const isOurs = ({ metadata }: Pod) => metadata.labels?.[runLabels.attempt] === String(attempt.number);
   const pods = all.filter(isOurs);
@@ -198,8 +198,8 @@ async function withMissedPods(
     cursor = page.next;
   } while (cursor !== undefined);
   if (pods.length === 0) return seen;
-  live.log ??= await parts.openLog(live);
-  live.log.observe(pods, []);
+  const log = live.log ?? (await parts.openLog(live));
+  log.observe(pods, []);
   return {
     ...seen,
     pods,

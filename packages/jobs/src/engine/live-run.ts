@@ -66,7 +66,10 @@ export interface EngineParts {
   slots: Slots;
   kube: (connector: string) => Kube;
   view: (record: RunRecord) => NamespaceView;
+  /** Opens its log once nobody in this process writes to it any more, and keeps it as its `log`. */
   openLog: (live: LiveRun) => Promise<RunLog>;
+  /** Ends what it has of its log, or waits for that; the next `openLog` goes on. Never rejects. */
+  closeLog: (live: LiveRun) => Promise<void>;
   /** Has that run looked at soon. */
   wake: (run: string) => void;
   /** Told after each save. */

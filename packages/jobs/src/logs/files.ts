@@ -7,6 +7,7 @@ import { Fault } from "@kube-connector/core";
 //
 //   <folder>/<run>/parts/<instance>       what one run of one container wrote, with our marks; see line.ts
 //   <folder>/<run>/parts/<instance>.json  what the bytes cannot say: whose it is, whether it is complete
+//   <folder>/<run>/parts/merged.<random>  merged.log while it is made
 //   <folder>/<run>/live.log               merged while it runs; goes an hour after the end
 //   <folder>/<run>/merged.log[.gz]        merged anew from the parts at the end, which go then
 //   <folder>/<run>/merged.json            its index; once it is there the log is complete
@@ -48,6 +49,8 @@ export interface LogFiles {
    * the machine does.
    */
   replace(path: string, text: string, options?: { durable: boolean }): Promise<void>;
+  /** Puts a file in another one's place, within a run's folder. */
+  rename(from: string, to: string): Promise<void>;
 }
 
 /** The machine's disk. Files are for their owner and group. */
@@ -80,8 +83,20 @@ export const diskFiles: LogFiles = {
   async replace(path, words, options) {
     await inFolder(path, () => writeFile(`${path}.new`, words, { mode: 0o640, flush: options?.durable ?? false }));
     await rename(`${path}.new`, path);
+    if (options?.durable === true) await syncFolder(dirname(path));
   },
+  rename,
 };
+
+/** Ends when what was renamed in that folder stays so when the machine dies. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, constants.O_RDONLY);
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
 
 /** Makes the folder of that file when the work finds that it is not there. */
 async function inFolder<T>(path: string, work: () => Promise<T>): Promise<T> {

@@ -1,7 +1,8 @@
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { open } from "node:fs/promises";
+import { join } from "node:path";
 import { Cursor, type ReadAt } from "./cursor.ts";
-import { type LogFiles, mergedPath } from "./files.ts";
+import { type LogFiles, mergedPath, partsFolder } from "./files.ts";
 import { endLine, type Instance, labelOf, stampLength, text } from "./line.ts";
 import { Heads, isBefore } from "./order.ts";
 import { createOutputs } from "./outputs.ts";
@@ -41,7 +42,10 @@ const readBytes = 32 * 1_048_576;
 /** How the text of a line begins that gives outputs. */
 const outputSign = Buffer.from("::output ");
 
-/** Writes merged.log anew from the parts; memory does not grow with their size. Rejects with Node's errors. */
+/**
+ * Writes merged.log anew from the parts, which are the same bytes whoever does it; it is there whole or not at all. Memory does
+ * not grow with their size. Rejects with Node's errors, or with the signal's reason.
+ */
 export async function mergeParts(options: {
   files: LogFiles;
   folder: string;
@@ -50,11 +54,13 @@ export async function mergeParts(options: {
   state: string;
   endedAt: string;
   parts: readonly MergePart[];
+  signal: AbortSignal;
 }): Promise<MergedIndex> {
-  const { files, folder, run, parts } = options;
+  const { files, folder, run, signal } = options;
+  const parts = options.parts.toSorted((a, b) => (a.path < b.path ? -1 : 1));
   await using closing = new AsyncDisposableStack();
-  const file = closing.adopt(await files.open(mergedPath(folder, run)), (one) => one.close());
-  await file.truncate(0);
+  const path = join(partsFolder(folder, run), `merged.${randomUUID()}`);
+  const file = closing.adopt(await files.open(path), (one) => one.close());
   const hash = createHash("sha256");
   const outputs = createOutputs();
   const index: MergedIndex = {
@@ -76,6 +82,7 @@ export async function mergeParts(options: {
 
   async function flush(last = false): Promise<void> {
     await written;
+    signal.throwIfAborted();
     index.blocks.push(index.bytes);
     written = file.write(out.bytes(), index.bytes);
     // Whoever waits for it hears of it.
@@ -89,8 +96,8 @@ export async function mergeParts(options: {
   }
 
   const heads = new Heads<Source>();
-  for (const [order, { path, instance }] of parts.entries()) {
-    const part = closing.adopt(await open(path, "r"), (one) => one.close());
+  for (const [order, { path: from, instance }] of parts.entries()) {
+    const part = closing.adopt(await open(from, "r"), (one) => one.close());
     const { size } = await part.stat();
     const read = async (buffer: Buffer, at: number) => (await part.read(buffer, 0, buffer.length, at)).bytesRead;
     const share = Math.min(blockBytes, Math.max(16_384, Math.floor(readBytes / 2 / parts.length)));
@@ -130,6 +137,8 @@ export async function mergeParts(options: {
   await flush(true);
   await written;
   await file.sync();
+  signal.throwIfAborted();
+  await files.rename(path, mergedPath(folder, run));
   return index;
 }
 

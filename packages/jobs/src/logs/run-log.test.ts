@@ -1,5 +1,5 @@
 // The log of a run: what is kept when containers restart, pods go, disks fill; and a mark where a line is missing.
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Secret, sleep } from "@kube-connector/core";
 import { describe, expect, test } from "vitest";
@@ -7,6 +7,7 @@ import { refused } from "../../../../test/kit/log-kubelet.ts";
 import { expectExact, expectWellFormed, logRoom, run, sorted, until } from "../../../../test/kit/log-room.ts";
 import { createMortalFiles } from "../../../../test/kit/mortal-files.ts";
 import { createRandom } from "../../../../test/kit/random.ts";
+import { diskFiles, type LogFiles } from "./files.ts";
 import { createSlots } from "./slots.ts";
 
 describe.concurrent("the log of a run", { timeout: 60_000 }, () => {
@@ -304,6 +305,46 @@ describe.concurrent("the log of a run", { timeout: 60_000 }, () => {
     see(next);
     await end(next);
     expect(read("merged.log").byLabel.get("report-a/main#0")).toEqual(["one", "two"]);
+    expectWellFormed(read("merged.log"));
+  });
+
+  test("stopped while merged.log is made: nothing is complete, and nobody writes any more", async (t) => {
+    const { folder, kubelet, start, end, see, read } = logRoom(t);
+    const main = kubelet.pod("report-a").container("main");
+    main.start();
+    main.write("one");
+    main.end();
+    let reach = () => {};
+    let open = () => {};
+    const reached = new Promise<void>((resolve) => (reach = resolve));
+    const gate = new Promise<void>((resolve) => (open = resolve));
+    const files: LogFiles = {
+      ...diskFiles,
+      async open(path) {
+        const file = await diskFiles.open(path);
+        if (!path.includes("merged.")) return file;
+        reach();
+        return { ...file, sync: () => gate.then(() => file.sync()) };
+      },
+    };
+    const log = await start({ files });
+    see(log);
+    const ending = end(log);
+    ending.catch(() => undefined);
+    await reached;
+    let isStopped = false;
+    const stopping = log.stop().then(() => (isStopped = true));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(isStopped).toBe(false);
+    open();
+    await stopping;
+    await expect(ending).rejects.toMatchObject({ code: "unavailable" });
+    expect(readdirSync(join(folder, run)).sort()).toEqual(["live.log", "parts"]);
+    const next = await start();
+    see(next);
+    await end(next);
+    expect(read("merged.log").byLabel.get("report-a/main#0")).toEqual(["one"]);
+    expect(readdirSync(join(folder, run)).sort()).toEqual(["live.log", "merged.json", "merged.log"]);
     expectWellFormed(read("merged.log"));
   });
 

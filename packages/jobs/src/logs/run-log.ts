@@ -70,7 +70,7 @@ export interface RunLog {
   outputs(): Record<string, string>;
   /** Why lines cannot be stored at present. The reading goes on when they can. */
   problem(): Fault | undefined;
-  /** Ends the reading; another process, or another call of startRunLog, goes on. */
+  /** Ends the reading, and when nothing is written any more; another process, or another call of startRunLog, goes on. */
   stop(): Promise<void>;
 }
 
@@ -117,7 +117,9 @@ async function collect(options: RunLogOptions, doing: string): Promise<RunLog> {
   let lastLineAt: string | undefined;
   let outputs: Record<string, string> = {};
   let stopped = false;
-  let isLeft = false;
+  /** Somebody else goes on with it. */
+  const leaving = new AbortController();
+  let finishing: Promise<unknown> | undefined;
   let work = Promise.resolve();
   let trouble: Fault | undefined;
 
@@ -170,6 +172,7 @@ async function collect(options: RunLogOptions, doing: string): Promise<RunLog> {
   }
 
   function follow(part: Part): void {
+    if (leaving.signal.aborted) return;
     const { pod, podUid, container, restart } = part.facts;
     const unseen = { pod, podUid, container, restart, started: true, unsettled: false, evicted: false };
     const one = new Follow(part, seen.get(containerKey(part.facts)) ?? unseen, room);
@@ -209,7 +212,7 @@ async function collect(options: RunLogOptions, doing: string): Promise<RunLog> {
   async function beginAll(all: readonly ContainerNews[]): Promise<void> {
     // Those of an earlier process go on when there is news of the run.
     followAll();
-    for (const news of all) if (news.podUid !== "") await begin(news);
+    for (const news of all) if (news.podUid !== "" && !leaving.signal.aborted) await begin(news);
   }
 
   /** One thing at a time; a disk that is full is tried again with the next news. */
@@ -250,6 +253,25 @@ async function collect(options: RunLogOptions, doing: string): Promise<RunLog> {
     if (failed !== undefined) throw failed;
   }
 
+  async function complete({ state, milliseconds }: { state: string; milliseconds: number }): Promise<LogSummary> {
+    const { signal } = leaving;
+    await work;
+    await readRest(milliseconds);
+    // What was not read is left to whoever goes on: nothing is missing from the log of a run that was let go.
+    signal.throwIfAborted();
+    stopped = true;
+    const merged = parts.map(({ path, facts }) => ({ path, instance: facts }));
+    const endedAt = new Date(clock.now()).toISOString();
+    const index = await mergeParts({ files, folder, run, header, state, endedAt, parts: merged, signal });
+    await live.end(endLine(index));
+    signal.throwIfAborted();
+    await files.replace(indexPath(folder, run), `${JSON.stringify(index)}\n`, { durable: true });
+    await rm(partFolder, { recursive: true, force: true });
+    outputs = index.outputs;
+    options.bell.ring(run);
+    return summaryOf(index);
+  }
+
   return {
     observe(pods, gone) {
       if (stopped) return;
@@ -257,22 +279,11 @@ async function collect(options: RunLogOptions, doing: string): Promise<RunLog> {
       tell(all, gone);
       void enqueue(() => beginAll(all));
     },
-    async finish({ state, milliseconds }) {
+    async finish(end) {
+      const completing = complete(end);
+      finishing = completing.catch(() => undefined);
       try {
-        await work;
-        await readRest(milliseconds);
-        // What was not read is left to whoever goes on: nothing is missing from the log of a run that was let go.
-        if (isLeft) throw new Fault("unavailable", `${doing}: it was stopped before it was complete`);
-        stopped = true;
-        const merged = parts.map(({ path, facts }) => ({ path, instance: facts }));
-        const endedAt = new Date(clock.now()).toISOString();
-        const index = await mergeParts({ files, folder, run, header, state, endedAt, parts: merged });
-        await live.end(endLine(index));
-        await files.replace(indexPath(folder, run), `${JSON.stringify(index)}\n`, { durable: true });
-        await rm(partFolder, { recursive: true, force: true });
-        outputs = index.outputs;
-        options.bell.ring(run);
-        return summaryOf(index);
+        return await completing;
       } catch (error) {
         stopped = false;
         throw Fault.from(error, doing);
@@ -282,10 +293,11 @@ async function collect(options: RunLogOptions, doing: string): Promise<RunLog> {
     problem,
     async stop() {
       stopped = true;
-      isLeft = true;
-      await work;
+      leaving.abort(new Fault("unavailable", `${doing}: it was stopped before it was complete`));
       for (const one of follows.values()) one.stop();
+      await work;
       await settle();
+      await finishing;
       await live.stop();
       await Promise.all(parts.map((part) => part.release()));
     },
