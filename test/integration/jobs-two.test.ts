@@ -155,6 +155,37 @@ test("who had lost its lease for a moment goes on with its logs, one writer at a
   expect(writers.now).toBe(0);
 });
 
+test("a pod that came and went while no process looked is marked in the log", async () => {
+  const folder = await room.folder();
+  const first = await room.start(folder);
+  const script = { lines: 2, startAfter: 2000, stay: 2000 };
+  const { run } = await first.jobs.submit(definition(script, { backoffLimit: 1 }));
+  const path = `/api/v1/namespaces/${namespace}/pods`;
+  const query = { labelSelector: `connectors.cpaas.io/run-id=${run.id}` };
+  const pods = async () =>
+    (
+      await room.plane.admin.request<{ items: { metadata: { name: string }; status?: { phase?: string } }[] }>(
+        "GET",
+        path,
+        { query },
+      )
+    ).items;
+  await expect.poll(async () => (await pods()).length, { timeout: 20_000 }).toBe(1);
+  await first.stop();
+  await expect.poll(async () => (await pods())[0]?.status?.phase, { timeout: 20_000 }).toBe("Running");
+  const name = (await pods())[0]?.metadata.name ?? "";
+  await room.plane.admin.request("DELETE", `${path}/${name}`);
+  const phases = async () => (await pods()).map(({ metadata, status }) => metadata.name !== name && status?.phase);
+  await expect.poll(phases, { timeout: 60_000 }).toEqual(["Succeeded"]);
+  const second = await room.start(folder);
+  const events = await untilEnd(second.jobs, run.id);
+  const ended = await untilCleaned(second.jobs, run.id);
+  expect([ended.state, ended.log?.lines, ended.log?.gaps]).toEqual(["Succeeded", 2, 1]);
+  const gaps = events.filter(({ type }) => type === "gap").map(({ data }) => data);
+  expect(gaps).toEqual([{ pod: ended.attempts[0]?.job, container: "unseen", restart: 0, reason: "PodDeleted" }]);
+  await second.stop();
+}, 120_000);
+
 test("a profile's slots count over both, and a restart keeps them", async () => {
   const folder = await room.folder();
   const profiles = { night: { concurrency: { max: 1 } } };

@@ -83,7 +83,7 @@ export async function begin(live: LiveRun, parts: EngineParts): Promise<number |
   live.unsure = false;
   live.failures = 0;
   live.seen = false;
-  live.adoptedAt = undefined;
+  live.madeAt = undefined;
   live.deletedAt = undefined;
   live.eventReads = 0;
   await change(
@@ -144,6 +144,7 @@ export async function post(live: LiveRun, parts: EngineParts, attempt: Attempt):
       return 0;
     }
     const job = await kube.create<Job>(paths.jobs(record.namespace), attempt.manifest);
+    live.madeAt = parts.clock.monotonic();
     return await adopt(live, parts, attempt, job);
   } catch (error) {
     const fault = Fault.from(error, "Cannot make the Job");
@@ -183,7 +184,6 @@ async function adopt(live: LiveRun, parts: EngineParts, attempt: Attempt, job: J
   }
   live.failures = 0;
   live.unsure = false;
-  live.adoptedAt = parts.clock.monotonic();
   const { message: _message, diagnosis: _diagnosis, ...rest } = record;
   live.record = rest;
   await change(live, parts, {

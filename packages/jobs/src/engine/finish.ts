@@ -29,8 +29,9 @@ export async function finish(live: LiveRun, parts: EngineParts): Promise<number 
   const pods = live.view?.pods() ?? [];
   if (record.log?.sha256 === undefined) {
     const log = live.log ?? (await parts.openLog(live));
-    log.observe(pods, uidsOf(live.gone));
+    log.observe([...pods, ...live.gone], uidsOf(live.gone));
     if (!live.collecting) {
+      log.recall(record.attempts.flatMap(({ exits }) => exits));
       live.collecting = true;
       void collect(live, parts, log).catch(async (error: unknown) => {
         if (live.dropped) {

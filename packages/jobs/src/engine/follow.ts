@@ -41,7 +41,8 @@ export async function follow(live: LiveRun, parts: EngineParts, attempt: Attempt
   live.gone.push(...view.takeGone());
   const gone = live.gone;
   if (live.log === undefined && all.length + gone.length > 0) await parts.openLog(live);
-  live.log?.observe(all, uidsOf(gone));
+  // Also one that came and went between two looks: what it wrote is not missing in silence.
+  live.log?.observe([...all, ...gone], uidsOf(gone));
   const isOurs = ({ metadata }: Pod) => metadata.labels?.[runLabels.attempt] === String(attempt.number);
   const pods = all.filter(isOurs);
   const seenNow: Seen = {
@@ -53,7 +54,7 @@ export async function follow(live: LiveRun, parts: EngineParts, attempt: Attempt
   const { job } = seenNow;
   if (job === undefined && !live.seen && live.deletedAt === undefined) {
     // The watch brings it in a moment, mostly.
-    const isNew = live.adoptedAt !== undefined && parts.clock.monotonic() < live.adoptedAt + unseenPause;
+    const isNew = live.madeAt !== undefined && parts.clock.monotonic() < live.madeAt + unseenPause;
     if (isNew || (await isThere(live, parts, attempt))) return unseenPause;
   }
   await act(live, parts, attempt, job);
@@ -183,7 +184,8 @@ async function withMissedPods(
     ...uidsOf(seen.pods.filter(({ status }) => status?.phase === "Succeeded" || status?.phase === "Failed")),
     ...seen.exits.map(({ podUid }) => podUid),
   ]);
-  if (known.size >= succeeded + failed) return seen;
+  const counted = succeeded + failed;
+  if (known.size >= counted) return seen;
   const { id, connector, namespace } = live.record;
   const labelSelector = `${runLabels.run}=${id},${runLabels.attempt}=${number}`;
   const pods: Pod[] = [];
@@ -197,8 +199,13 @@ async function withMissedPods(
     pods.push(...page.items);
     cursor = page.next;
   } while (cursor !== undefined);
-  if (pods.length === 0) return seen;
+  for (const uid of uidsOf(pods)) known.add(uid);
+  // Who has watched since the Job was made has seen those that are gone, and that some of them never ran.
+  const isMissing = known.size < counted && live.madeAt === undefined;
+  if (pods.length === 0 && !isMissing) return seen;
   const log = live.log ?? (await parts.openLog(live));
+  if (isMissing) log.miss(seen.job.metadata.name);
+  if (pods.length === 0) return seen;
   log.observe(pods, []);
   return {
     ...seen,

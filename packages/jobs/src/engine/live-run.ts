@@ -41,8 +41,8 @@ export interface LiveRun {
   refusal: string | undefined;
   /** The Job was seen in the view, so that its absence means something. */
   seen: boolean;
-  /** Milliseconds (monotonic) when the attempt's Job was adopted, its deletion was sent, and that of all that the run has made. */
-  adoptedAt: number | undefined;
+  /** Milliseconds (monotonic) when this process made the attempt's Job, its deletion was sent, and that of all that the run has made. */
+  madeAt: number | undefined;
   deletedAt: number | undefined;
   cleanedAt: number | undefined;
   /** Milliseconds (wall clock) when events were last read, and how often they were. */
@@ -99,7 +99,7 @@ export function createLiveRun(
     failures: 0,
     refusal: undefined,
     seen: false,
-    adoptedAt: undefined,
+    madeAt: undefined,
     deletedAt: undefined,
     cleanedAt: undefined,
     eventsAt: undefined,

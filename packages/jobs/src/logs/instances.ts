@@ -1,4 +1,5 @@
 import type { ContainerStatus, Pod } from "../kube.ts";
+import type { ContainerExit } from "../run.ts";
 
 // Which runs of containers a pod's status tells of.
 
@@ -60,6 +61,11 @@ function lifeOf({
   }
   // Waiting to be started again, the last state is still that of the latest run: its count grows with the new container.
   return before === undefined ? { started: false } : { started: true, ended: before.finishedAt ?? "" };
+}
+
+/** The same of a container that has ended, as the history has it. */
+export function newsOfExit({ pod, podUid, container, restart, finishedAt = "" }: ContainerExit): ContainerNews {
+  return { pod, podUid, container, restart, started: true, ended: finishedAt, unsettled: false, evicted: false };
 }
 
 /** What to do about one run of a container. */

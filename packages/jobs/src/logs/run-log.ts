@@ -1,16 +1,16 @@
 import { rm } from "node:fs/promises";
 import { type Clock, Fault, type Log, type Secret, sleep } from "@kube-connector/core";
 import type { Pod } from "../kube.ts";
-import type { LogSummary } from "../run.ts";
+import type { ContainerExit, LogSummary } from "../run.ts";
 import type { Bell } from "./bell.ts";
 import { diskFiles, indexPath, type LogFiles, livePath, partsFolder } from "./files.ts";
 import { Follow, type FollowRoom, type OpenLog } from "./follow.ts";
-import { type ContainerNews, containersOf, wantedRuns } from "./instances.ts";
+import { type ContainerNews, containersOf, newsOfExit, wantedRuns } from "./instances.ts";
 import { containerKey, endLine, type GapReason, headerLine, type Instance, stampAt } from "./line.ts";
 import { Live } from "./live.ts";
 import { createMasks } from "./mask.ts";
 import { type MergedIndex, mergeParts } from "./merge.ts";
-import { Part } from "./part.ts";
+import { Part, type PartFacts } from "./part.ts";
 import { readIndex } from "./read-log.ts";
 import type { Slots } from "./slots.ts";
 
@@ -20,6 +20,8 @@ export interface LogLimits {
   /** Bytes that are stored of a run. After them lines are counted and dropped. */
   runBytes: number;
 }
+
+const untouched = { closed: false, unordered: false, limited: false };
 
 export const defaultLogLimits: LogLimits = { lineBytes: 1_048_576, runBytes: 1_073_741_824 };
 
@@ -59,8 +61,12 @@ export interface RunLogOptions {
 
 /** The log of one run while it is collected. */
 export interface RunLog {
-  /** Pods of the run that are new or changed, and the uids of those that are gone. */
+  /** Pods of the run that are new or changed, or have gone, and the uids of those that are gone. */
   observe(pods: readonly Pod[], gone: readonly string[]): void;
+  /** How containers have ended of which the history knows: what was never begun is read, or marked. */
+  recall(exits: readonly ContainerExit[]): void;
+  /** Pods of that Job came and went while nobody looked: what they wrote is marked as missing. */
+  miss(job: string): void;
   /**
    * Reads what is left, for so many milliseconds at most, then writes merged.log and its index; the parts go. Rejects with a
    * Fault, `unavailable` when the disk is full: what was stored is kept, and it may be called again.
@@ -91,6 +97,8 @@ export async function startRunLog(options: RunLogOptions): Promise<RunLog> {
 function ended(index: MergedIndex): RunLog {
   return {
     observe() {},
+    recall() {},
+    miss() {},
     finish: async () => summaryOf(index),
     outputs: () => index.outputs,
     problem: () => undefined,
@@ -184,18 +192,27 @@ async function collect(options: RunLogOptions, doing: string): Promise<RunLog> {
   async function begin(news: ContainerNews): Promise<void> {
     const { pod, podUid, container } = news;
     for (const { restart, how } of wantedRuns(news, known.get(containerKey(news)) ?? -1)) {
-      const facts = { pod, podUid, container, restart, closed: false, unordered: false, limited: false };
-      const part = await Part.open(files, partFolder, facts);
-      parts.push(part);
-      take(part);
-      if (how === "read") follow(part);
-      else {
-        await part.mark("gap RestartMissed", stampAt(clock.now()));
-        room.onGap(part, "RestartMissed");
-        await part.save({ closed: true });
-        live.wake();
-      }
+      const facts = { pod, podUid, container, restart, ...untouched };
+      if (how === "read") follow(await open(facts));
+      else await openMissed(facts, "RestartMissed");
     }
+  }
+
+  async function open(facts: PartFacts): Promise<Part> {
+    const part = await Part.open(files, partFolder, facts);
+    parts.push(part);
+    take(part);
+    return part;
+  }
+
+  /** Of what can be read no more there is a mark alone. */
+  async function openMissed(facts: PartFacts, reason: GapReason): Promise<void> {
+    const part = await open(facts);
+    await part.mark(`gap ${reason}`, stampAt(clock.now()));
+    room.onGap(part, reason);
+    await part.sync();
+    await part.save({ closed: true });
+    live.wake();
   }
 
   /** At once: what a stream brings next is judged by it. */
@@ -278,6 +295,19 @@ async function collect(options: RunLogOptions, doing: string): Promise<RunLog> {
       const all = pods.flatMap(containersOf);
       tell(all, gone);
       void enqueue(() => beginAll(all));
+    },
+    recall(exits) {
+      if (stopped) return;
+      const ran = exits.filter(({ startedAt }) => startedAt !== undefined).map(newsOfExit);
+      const unseen = ran.filter((news) => !seen.has(containerKey(news)));
+      void enqueue(() => beginAll(unseen));
+    },
+    miss(job) {
+      if (stopped) return;
+      const facts = { pod: job, podUid: `unseen-${job}`, container: "unseen", restart: 0, ...untouched };
+      void enqueue(async () => {
+        if (!known.has(containerKey(facts))) await openMissed(facts, "PodDeleted");
+      });
     },
     async finish(end) {
       const completing = complete(end);

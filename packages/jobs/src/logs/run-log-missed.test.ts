@@ -1,0 +1,61 @@
+// What nobody has seen in time is marked, whoever learns of it and how.
+import { describe, expect, test } from "vitest";
+import { logRoom, sorted } from "../../../../test/kit/log-room.ts";
+
+describe.concurrent("what was missed", { timeout: 60_000 }, () => {
+  test("a pod that came and went between two looks leaves a mark", async (t) => {
+    const { kubelet, start, end, read, gaps } = logRoom(t);
+    const pod = kubelet.pod("report-a");
+    const main = pod.container("main");
+    main.start();
+    main.write("one");
+    const log = await start();
+    kubelet.remove(pod);
+    log.observe([pod.object()], [pod.uid]);
+    expect(await end(log)).toMatchObject({ lines: 0, gaps: 1 });
+    expect(sorted(read("merged.log").byLabel)).toEqual([["report-a/main#0", ["!gap PodDeleted"]]]);
+    expect(gaps).toEqual([{ pod: "report-a", container: "main", restart: 0, reason: "PodDeleted" }]);
+  });
+
+  test("a container whose end the history knows is read when it was not yet, and marked when its pod is gone", async (t) => {
+    const { kubelet, start, end, see, read } = logRoom(t);
+    for (const main of ["a", "b"].map((name) => kubelet.pod(`report-${name}`).container("main"))) {
+      main.start();
+      main.write("one");
+      main.end();
+    }
+    const exit = (pod: string, more: object = {}) => ({
+      pod,
+      podUid: `uid-${pod}`,
+      container: "main",
+      restart: 0,
+      exitCode: 0,
+      ...more,
+    });
+    const startedAt = "2026-03-01T10:00:00Z";
+    const log = await start();
+    kubelet.pods.delete("report-b");
+    see(log);
+    // The last one never ran.
+    log.recall([exit("report-a", { startedAt }), exit("report-b", { startedAt }), exit("report-c")]);
+    await end(log);
+    expect(sorted(read("merged.log").byLabel)).toEqual([
+      ["report-a/main#0", ["one"]],
+      ["report-b/main#0", ["!gap PodDeleted"]],
+    ]);
+    expect(kubelet.asked.length).toBe(2);
+  });
+
+  test("pods that nobody has seen are one mark of their Job, also when it is told again", async (t) => {
+    const { start, end, read, gaps } = logRoom(t);
+    let log = await start();
+    log.miss("report-mz4k7q2xpa");
+    log.miss("report-mz4k7q2xpa");
+    await log.stop();
+    log = await start();
+    log.miss("report-mz4k7q2xpa");
+    expect(await end(log)).toMatchObject({ lines: 0, gaps: 1 });
+    expect(sorted(read("merged.log").byLabel)).toEqual([["report-mz4k7q2xpa/unseen#0", ["!gap PodDeleted"]]]);
+    expect(gaps.length).toBe(1);
+  });
+});
