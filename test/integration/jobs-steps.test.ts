@@ -1,8 +1,13 @@
-// The module dies before and after every single step, a write of the history or a call to the cluster, and another one goes on with its
-// history: one Job for each attempt, every line once, the right end, and nothing left behind.
+// The module dies before and after every single step, a write of the history, a call to the cluster or a write of the log, and
+// another one goes on with its history: one Job for each attempt, every line once, the right end, and nothing left behind.
+import { createHash } from "node:crypto";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { Fault } from "@kube-connector/core";
-import type { Jobs, RunRecord, Store } from "@kube-connector/jobs";
+import { type Jobs, readLog, type RunRecord, type Store } from "@kube-connector/jobs";
 import { afterAll, beforeAll, expect, test } from "vitest";
+// oxlint-disable-next-line import/no-relative-packages -- how logs reach the disk is no part of the room's index
+import { diskFiles, type LogFiles } from "../../packages/jobs/src/logs/files.ts";
 import type { ApiRelay, Fate, RelayedRequest } from "../kit/api-relay.ts";
 import { definition, left, linesByPod, numbered, untilCleaned } from "../kit/jobs-checks.ts";
 import { type JobsRoom, startJobsRoom } from "../kit/jobs-room.ts";
@@ -15,11 +20,15 @@ beforeAll(async () => {
 });
 afterAll(() => room?.stop());
 
+/** What counts as a step: writes of the history and calls to the cluster, or writes of the log. */
+type Steps = "calls" | "files";
+
 /** Counts steps, each as two: before it and after it. At the one with that number nothing works any more. */
-function createFatal(number: number, relay: ApiRelay) {
+function createFatal(number: number, counted: Steps, relay: ApiRelay) {
   const dead = new AbortController();
   let count = 0;
-  const fatal = () => {
+  const fatal = (kind: Steps = "calls") => {
+    if (kind !== counted) return false;
     count += 1;
     if (count === number) dead.abort();
     return count === number;
@@ -28,7 +37,39 @@ function createFatal(number: number, relay: ApiRelay) {
     if (dead.signal.aborted) throw new Fault("unavailable", "this process is dead");
   };
   const steps = new Set(["create", "save", "release", "saveSnapshot"]);
+  /** A write of the log; of one that is cut in the middle, `begin` does the first half. */
+  async function write(work: () => Promise<void>, begin?: () => Promise<void>): Promise<void> {
+    fatal("files");
+    alive();
+    if (begin !== undefined) {
+      await begin();
+      fatal("files");
+      alive();
+    }
+    await work();
+    fatal("files");
+    alive();
+  }
+  const files: LogFiles = {
+    async open(path) {
+      alive();
+      const file = await diskFiles.open(path);
+      return {
+        ...file,
+        write: (bytes, at) =>
+          write(
+            () => file.write(bytes, at),
+            () => file.write(bytes.subarray(0, bytes.length >> 1), at),
+          ),
+        truncate: (size) => write(() => file.truncate(size)),
+        sync: () => write(() => file.sync()),
+      };
+    },
+    replace: (...given) => write(() => diskFiles.replace(...given)),
+    rename: (...given) => write(() => diskFiles.rename(...given)),
+  };
   return {
+    files,
     signal: dead.signal,
     wrap: (store: Store): Store =>
       new Proxy(store, {
@@ -63,16 +104,30 @@ interface Story {
   state: string;
   attempts: number;
   lines: number;
+  /** calls unless told. */
+  steps?: Steps;
   /** What somebody does meanwhile, again with the second process. */
   meanwhile?: (jobs: Jobs, id: string) => Promise<void>;
+}
+
+/** The log is whole and says so itself, and nothing is there that it was made of. */
+async function expectComplete(folder: string, id: string, digest: string | undefined): Promise<void> {
+  const pieces: Buffer[] = [];
+  for await (const piece of readLog(join(folder, "logs"), id)) pieces.push(piece);
+  const text = Buffer.concat(pieces).toString();
+  const end = text.lastIndexOf("#end ");
+  expect(createHash("sha256").update(text.slice(0, end)).digest("hex")).toBe(digest);
+  expect(text.slice(end)).toContain(`sha256=${digest}`);
+  const names = await readdir(join(folder, "logs", id));
+  expect(names.filter((name) => !/^(live\.log|merged\.(log|log\.gz|json))$/.test(name))).toEqual([]);
 }
 
 /** Answers whether it died at all. */
 async function tell(story: Story, number: number, { relay, config }: JobsRoom["relayed"][number]): Promise<boolean> {
   const folder = await room.folder();
-  const fatal = createFatal(number, relay);
+  const fatal = createFatal(number, story.steps ?? "calls", relay);
   relay.fate = (request) => fatal.fate(request);
-  const first = await room.start(folder, { config, leaseSeconds: 1, wrap: fatal.wrap });
+  const first = await room.start(folder, { config, leaseSeconds: 1, wrap: fatal.wrap, files: fatal.files });
   const asked = { ...story.definition, connector: config.name };
   const submitted = await first.jobs.submit(asked).catch(() => undefined);
   let id = submitted?.run.id;
@@ -101,8 +156,9 @@ async function tell(story: Story, number: number, { relay, config }: JobsRoom["r
       const all = [...(await linesByPod(folder, id)).values()];
       // Of pods that were deleted while nobody read them the log says so.
       if (!["Cancelled", "TimedOut"].includes(story.state) || log?.gaps === 0) {
-        expect([number, all]).toEqual([number, attempts.map(() => numbered(story.lines))]);
+        expect([number, log?.gaps, all]).toEqual([number, 0, attempts.map(() => numbered(story.lines))]);
       }
+      await expectComplete(folder, id, log?.sha256);
       const posts = attempts.map(({ uid }) => uid);
       expect(new Set(posts).size).toBe(posts.length);
     }
@@ -143,6 +199,17 @@ async function tellAll(story: Story, every = 1): Promise<void> {
 
 test("a run that succeeds", async () => {
   await tellAll({ definition: definition({ lines: 20, every: 5 }), state: "Succeeded", attempts: 1, lines: 20 });
+}, 300_000);
+
+test("the log of a run that succeeds, write by write", async () => {
+  const story = { definition: definition({ lines: 6, every: 100 }), state: "Succeeded", attempts: 1, lines: 6 };
+  await tellAll({ ...story, steps: "files" });
+}, 300_000);
+
+test("the log of a run whose first attempt fails, and its second, write by write", async () => {
+  const retry = { retry: { maxAttempts: 2, initialDelay: 1, on: ["Any"] } };
+  const story = { definition: definition({ lines: 3, exit: 1 }, retry), state: "Failed", attempts: 2, lines: 3 };
+  await tellAll({ ...story, steps: "files" }, 2);
 }, 300_000);
 
 test("a run with secret values, whose first attempt fails, and its second", async () => {
