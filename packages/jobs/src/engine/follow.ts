@@ -204,7 +204,7 @@ async function withMissedPods(
   const isMissing = known.size < counted && live.madeAt === undefined;
   if (pods.length === 0 && !isMissing) return seen;
   const log = live.log ?? (await parts.openLog(live));
-  if (isMissing) log.miss(seen.job.metadata.name);
+  if (isMissing) log.tally(seen.job.metadata.name, counted, known);
   if (pods.length === 0) return seen;
   log.observe(pods, []);
   return {

@@ -1,6 +1,6 @@
 // What nobody has seen in time is marked, whoever learns of it and how.
 import { describe, expect, test } from "vitest";
-import { logRoom, sorted } from "../../../../test/kit/log-room.ts";
+import { logRoom, sorted, until } from "../../../../test/kit/log-room.ts";
 
 describe.concurrent("what was missed", { timeout: 60_000 }, () => {
   test("a pod that came and went between two looks leaves a mark", async (t) => {
@@ -47,15 +47,30 @@ describe.concurrent("what was missed", { timeout: 60_000 }, () => {
   });
 
   test("pods that nobody has seen are one mark of their Job, also when it is told again", async (t) => {
-    const { start, end, read, gaps } = logRoom(t);
+    const { kubelet, start, see, end, read, gaps, shown } = logRoom(t);
+    const main = kubelet.pod("report-a").container("main");
+    main.start();
+    main.write("one");
+    main.end();
     let log = await start();
-    log.miss("report-mz4k7q2xpa");
-    log.miss("report-mz4k7q2xpa");
+    see(log);
+    // One has a log, one is known to the history.
+    const known = new Set(["uid-report-b"]);
+    log.tally("report", 2, known);
+    await shown(1);
+    expect(gaps).toEqual([]);
+    log.tally("report", 3, known);
+    log.tally("report", 3, known);
+    await until(() => gaps.length > 0);
     await log.stop();
     log = await start();
-    log.miss("report-mz4k7q2xpa");
-    expect(await end(log)).toMatchObject({ lines: 0, gaps: 1 });
-    expect(sorted(read("merged.log").byLabel)).toEqual([["report-mz4k7q2xpa/unseen#0", ["!gap PodDeleted"]]]);
+    see(log);
+    log.tally("report", 3, known);
+    expect(await end(log)).toMatchObject({ lines: 1, gaps: 1 });
+    expect(sorted(read("merged.log").byLabel)).toEqual([
+      ["report-a/main#0", ["one"]],
+      ["report/unseen#0", ["!gap PodDeleted"]],
+    ]);
     expect(gaps.length).toBe(1);
   });
 });

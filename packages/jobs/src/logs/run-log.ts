@@ -65,8 +65,11 @@ export interface RunLog {
   observe(pods: readonly Pod[], gone: readonly string[]): void;
   /** How containers have ended of which the history knows: what was never begun is read, or marked. */
   recall(exits: readonly ContainerExit[]): void;
-  /** Pods of that Job came and went while nobody looked: what they wrote is marked as missing. */
-  miss(job: string): void;
+  /**
+   * So many pods of that Job have ended, of which the history or the cluster knows those. If there are more than that and those
+   * with a log, they came and went while nobody looked: what they wrote is marked as missing.
+   */
+  tally(job: string, ended: number, known: ReadonlySet<string>): void;
   /**
    * Reads what is left, for so many milliseconds at most, then writes merged.log and its index; the parts go. Rejects with a
    * Fault, `unavailable` when the disk is full: what was stored is kept, and it may be called again.
@@ -98,7 +101,7 @@ function ended(index: MergedIndex): RunLog {
   return {
     observe() {},
     recall() {},
-    miss() {},
+    tally() {},
     finish: async () => summaryOf(index),
     outputs: () => index.outputs,
     problem: () => undefined,
@@ -234,15 +237,17 @@ async function collect(options: RunLogOptions, doing: string): Promise<RunLog> {
 
   /** One thing at a time; a disk that is full is tried again with the next news. */
   function enqueue(task: () => Promise<void>): Promise<void> {
-    work = work.then(task).then(
-      () => {
-        trouble = undefined;
-      },
-      (error: unknown) => {
-        if (trouble === undefined) log.error("The log of a run cannot be written", { error });
-        trouble = Fault.from(error, doing);
-      },
-    );
+    work = work
+      .then(() => (leaving.signal.aborted ? undefined : task()))
+      .then(
+        () => {
+          trouble = undefined;
+        },
+        (error: unknown) => {
+          if (trouble === undefined) log.error("The log of a run cannot be written", { error });
+          trouble = Fault.from(error, doing);
+        },
+      );
     return work;
   }
 
@@ -302,11 +307,13 @@ async function collect(options: RunLogOptions, doing: string): Promise<RunLog> {
       const unseen = ran.filter((news) => !seen.has(containerKey(news)));
       void enqueue(() => beginAll(unseen));
     },
-    miss(job) {
+    tally(job, endedPods, knownPods) {
       if (stopped) return;
       const facts = { pod: job, podUid: `unseen-${job}`, container: "unseen", restart: 0, ...untouched };
       void enqueue(async () => {
-        if (!known.has(containerKey(facts))) await openMissed(facts, "PodDeleted");
+        const read = parts.filter(({ facts: { pod } }) => pod.startsWith(`${job}-`)).map((part) => part.facts.podUid);
+        const pods = new Set([...knownPods, ...read]);
+        if (pods.size < endedPods && !known.has(containerKey(facts))) await openMissed(facts, "PodDeleted");
       });
     },
     async finish(end) {
