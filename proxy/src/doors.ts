@@ -41,6 +41,9 @@ interface Leaf {
   server: tls.Server;
 }
 
+/** No client shows a certificate here; without saying so each door would hold all of Node's root certificates. */
+const noRoots = { ca: [] };
+
 /** What a client may choose of, where HTTP/2 is not spoken. */
 const onlyHttp1 = ["http/1.1"];
 
@@ -55,6 +58,7 @@ export function createDoors(options: DoorsOptions): Doors {
     connectorFor: (name: string) => ResolvedConnector | undefined,
   ): tls.TlsOptions => ({
     minVersion: "TLSv1.2",
+    ...noRoots,
     ...(http2 === undefined
       ? { ALPNProtocols: onlyHttp1 }
       : { ALPNCallback: (asked) => chooseProtocol(asked, http2, connectorFor) }),
@@ -79,7 +83,7 @@ export function createDoors(options: DoorsOptions): Doors {
   function createLeaf(connector: ResolvedConnector): Leaf {
     const key = `${connector.namespace}/${connector.name}`;
     const { certificate: cert, key: secret } = connector.leaf;
-    const context = tls.createSecureContext({ cert, key: secret.reveal(), minVersion: "TLSv1.2" });
+    const context = tls.createSecureContext({ cert, key: secret.reveal(), minVersion: "TLSv1.2", ...noRoots });
     const host = connector.target.host;
     const server = tls.createServer({
       ...serverOptions(

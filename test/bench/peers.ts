@@ -23,7 +23,7 @@ import { freePort, listening, measuredCore, otherCore, type Started, start } fro
 const token = "stored-token-0123456789-0123456789-0123456789";
 
 /** As the image has it. */
-const imageEnvironment = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" };
+export const imageEnvironment = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" };
 
 /** One thing to send requests to. */
 export interface Subject {
@@ -84,7 +84,8 @@ export interface Bench extends AsyncDisposable {
   answered(): Promise<number>;
   /** A second proxy of ours in front of another target. */
   ours(name: string, options: OurOptions): Promise<Subject>;
-  byteInFrontOf(port: number): Promise<Subject>;
+  /** A byte pipe in front of another target; with its CA, if that is not the bench's. */
+  byteInFrontOf(port: number, caBundle?: string): Promise<Subject>;
   /** A folder with one connector, as a proxy reads it. */
   connectors(): Promise<string>;
   /** The connector's tunnel token. */
@@ -210,7 +211,7 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
       audit: audits[options.audit ?? "stdout"],
       ...(options.whole ? { api: { url: plane.url, ca: plane.ca, token: admin } } : {}),
     };
-    const flags = options.flags ?? ["--max-semi-space-size=2"];
+    const flags = options.flags ?? ["--max-semi-space-size=2", "--expose-gc"];
     const script = options.bundled ? await bundled(folder) : "our-proxy.ts";
     const proxy = await own(measuredCore, node(script, asked, flags), {
       ready: "ready",
@@ -221,9 +222,10 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
     const headers = [`Authorization: Bearer ${callerToken}`];
     return { name, pid: proxy.pid, port: reverse, tls: true, forward, headers };
   };
-  const byteInFrontOf = async (port: number): Promise<Subject> => {
+  const byteInFrontOf = async (port: number, caBundle = testCa.certificate): Promise<Subject> => {
     const listen = await freePort();
-    const pipe = await own(measuredCore, node("byte-pipe.ts", { ...parts, listen, target: port }), { ready: "ready" });
+    const asked = { ...parts, ca: caBundle, listen, target: port };
+    const pipe = await own(measuredCore, node("byte-pipe.ts", asked), { ready: "ready" });
     return {
       name: "byte pipe",
       pid: pipe.pid,

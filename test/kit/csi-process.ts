@@ -22,8 +22,8 @@ const bundling = {
   banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
 } satisfies BuildOptions;
 
-/** One arena is enough for one thread, and saves 10 MiB; deploy/ sets it too. */
-const driverEnv = { PATH: "/nowhere", MALLOC_ARENA_MAX: "1" };
+/** As deploy/ sets them: one arena is enough for one thread, and saves 10 MiB; what is free goes back. */
+const driverEnv = { PATH: "/nowhere", MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" };
 
 export interface DriverProcess {
   child: ChildProcess;

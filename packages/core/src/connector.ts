@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { limitsSchema } from "./limits.ts";
 import { bearerTokenSecretType, serviceAccountSecretType } from "./names.ts";
 import { policySchema } from "./policy.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { connectorClassSchema, connectorSchema } from "./connector.ts";
 import { group, version } from "./names.ts";
 

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 // How much one caller may ask of one connector. The class has defaults, a Connector may say otherwise, field by field.
 

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 // What callers of a connector may ask of its target: a preset, or rules in the words of RBAC. The same schema checks the
 // Connector, what is written for the proxy, and what the proxy reads.

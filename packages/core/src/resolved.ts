@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { parseAddress, type TargetAddress } from "./address.ts";
 import { schemaProblems } from "./connector.ts";
 import { Fault, problems } from "./fault.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 // The configuration of the jobs module, as a file has it.
 

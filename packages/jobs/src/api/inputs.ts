@@ -1,5 +1,5 @@
 import { problems } from "@kube-connector/core";
-import { z } from "zod";
+import * as z from "zod";
 import { runStates } from "../run.ts";
 
 // What each route takes: one schema for the check and for the OpenAPI document.

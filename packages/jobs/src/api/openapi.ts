@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { definitionJsonSchema } from "../definition/definition.ts";
 import { diagnosisCategories, runStates } from "../run.ts";
 import { bodies, queries } from "./inputs.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { quantityPattern } from "./quantity.ts";
 import { splitCommaList } from "./text.ts";
 

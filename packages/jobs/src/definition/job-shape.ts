@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { sentencesOf } from "./sentences.ts";
 
 // What has to be so of a Job before this room reads or writes its fields; everything else is left to the API server.

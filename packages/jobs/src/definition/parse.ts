@@ -1,5 +1,5 @@
 import { Fault, problems, Secret } from "@kube-connector/core";
-import type { z } from "zod";
+import type * as z from "zod";
 import { crossProblems, type DefinitionContext } from "./checks.ts";
 import { type DefinitionFields, definitionShape, type RunDefinition } from "./definition.ts";
 import { sentencesOf } from "./sentences.ts";

@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 
 // What a schema found, as sentences that begin with a JSON pointer (RFC 6901). Values are never repeated in them: they
 // may be secrets.
