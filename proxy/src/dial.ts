@@ -10,6 +10,7 @@ import {
   type ResolvedConnector,
 } from "@kube-connector/core";
 import { Refusal } from "./answers.ts";
+import type { TargetSession } from "./target-session.ts";
 
 /** How the one target of a connector is reached. */
 export interface DialPlan {
@@ -37,6 +38,8 @@ export interface DialOptions {
   protocols?: readonly string[];
   /** Takes what the target sends, from the first byte on, in place of "data" events. */
   onread?: OnReadOpts;
+  /** Of this very plan: what it holds was verified by the same CA and name. */
+  session: TargetSession;
 }
 
 /** Addresses of one name that are tried. */
@@ -113,7 +116,9 @@ export class TlsRefusal extends Refusal {}
 
 function connectTo(address: string, plan: DialPlan, options: DialOptions): Promise<tls.TLSSocket> {
   return new Promise((resolve, reject) => {
-    // No `session` is ever given: a session of another connector would skip the verification.
+    const { session } = options;
+    const began = options.clock.monotonic();
+    const offered = session.current;
     const how: tls.ConnectionOptions & { allowHalfOpen: boolean; onread?: OnReadOpts } = {
       host: address,
       port: plan.port,
@@ -124,6 +129,7 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
       ALPNProtocols: [...(options.protocols ?? ["http/1.1"])],
       allowHalfOpen: true,
       ...(options.onread === undefined ? {} : { onread: options.onread }),
+      ...(offered === undefined ? {} : { session: offered }),
     };
     const socket = tls.connect(how);
     let connected = false;
@@ -137,6 +143,7 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
     };
     const fail = (error: unknown) =>
       settle(() => {
+        if (!options.signal.aborted) session.forget();
         socket.destroy();
         reject(connected && isTlsProblem(error) ? tlsRefusal(plan, error) : error);
       });
@@ -153,6 +160,7 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
     });
     socket.once("secureConnect", () =>
       settle(() => {
+        session.verified(socket, offered, began);
         socket.setNoDelay(true);
         // With Node: first probe after 30 s, then ten of them, 1 s apart; a dead peer shows in 40 s.
         socket.setKeepAlive(true, 30_000);

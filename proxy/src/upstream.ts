@@ -7,6 +7,7 @@ import type { ConnectorChange } from "./connectors/source.ts";
 import { type DialPlan, dial, planDial } from "./dial.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { type OnBytes, ReadBuffers } from "./read-buffers.ts";
+import { TargetSession } from "./target-session.ts";
 
 /** Milliseconds that clients wait to be told whether a target takes HTTP/2, and that the answer counts. */
 const askTime = 2_000;
@@ -118,6 +119,7 @@ export class Pool {
   readonly #open = new Set<UpstreamConnection>();
   readonly #plan: DialPlan;
   readonly #buffers = new ReadBuffers();
+  readonly #session: TargetSession;
   #retired = false;
   /** Connections that were made ahead and are not in use. */
   #waiting = 0;
@@ -128,6 +130,7 @@ export class Pool {
   constructor(plan: DialPlan, options: UpstreamsOptions) {
     this.#plan = plan;
     this.#options = options;
+    this.#session = new TargetSession(options.clock);
   }
 
   /** The idle connection that was used last, if there is one. */
@@ -212,6 +215,7 @@ export class Pool {
         allowLoopback: allowLoopbackTargets,
         signal,
         onread,
+        session: this.#session,
         ...(protocols === undefined ? {} : { protocols }),
       });
       if (early.length > 0 && socket.alpnProtocol !== "h2") {
