@@ -12,12 +12,13 @@ function from(port: number): { host: string; port: number; localAddress: string 
 }
 
 /** A connection inside TLS, to `port` or through what `socket` has opened; no session is kept. */
-export function openTls(where: { port: number } | { socket: Socket }): Promise<TLSSocket> {
+export function openTls(
+  where: { port: number } | { socket: Socket },
+  protocol: "http/1.1" | "h2" = "http/1.1",
+): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const how = "port" in where ? { ...from(where.port), servername: "localhost" } : where;
-    const socket = connectTls({ ...how, rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] }, () =>
-      resolve(socket),
-    );
+    const socket = connectTls({ ...how, rejectUnauthorized: false, ALPNProtocols: [protocol] }, () => resolve(socket));
     socket.setNoDelay(true).once("error", reject);
   });
 }

@@ -13,17 +13,21 @@ import { resolvedConnector } from "../kit/resolved.ts";
 import { listPath } from "./asked.ts";
 import { ask, getText, inLanes, openTls, openTunnel } from "./clients.ts";
 import { figure } from "./figure.ts";
+import { compareFirstAnswers } from "./first-answers.ts";
+import { buildGoPeer } from "./go-peer.ts";
 import { cpuPerRequest, sleep } from "./load.ts";
 import { cpuOf, freePort, leaveMeasuredCore, memoryOf, otherCore, residentOf, start } from "./machine.ts";
-import { type Bench, startBench, type Subject, type SubjectName } from "./peers.ts";
+import { addedLatency } from "./paced.ts";
+import { type Bench, imageEnvironment, startBench, type Subject, type SubjectName } from "./peers.ts";
 import { median, ratios, rounds, table } from "./rounds.ts";
 
 let bench: Bench;
 const times = Number(process.env.BENCH_ROUNDS ?? 5);
 /** Requests until V8 has compiled what it will: before, a third of the CPU is the compiler's. */
 const untilWarm = 30_000;
-/** Of 2 s each. */
-const apiServerTurns = 6 * times;
+const connectionsUntilWarm = 1500;
+/** Of requests directly, and as many through each of what stands before it. */
+const apiServerSeconds = 12 * times;
 
 beforeAll(async () => {
   leaveMeasuredCore();
@@ -112,23 +116,25 @@ test("a 5 MB list", async () => {
 
 test("new connections", async () => {
   const authority = `127.0.0.1:${bench.target.port}`;
-  const oneShot = (requests: number) => async (subject: Subject) => {
-    const count = 150;
-    const before = cpuOf(subject.pid);
-    await inLanes(count, 4, async () => {
-      const { forward } = subject;
-      const where =
-        forward === undefined
-          ? { port: subject.port }
-          : { socket: await openTunnel(forward, authority, bench.tunnelToken) };
-      const client = await openTls(where);
-      const text = getText("/small", authority, subject.headers);
-      for (let i = 0; i < requests; i += 1) await ask(client, text, 2048);
-      client.destroy();
-    });
-    return (cpuOf(subject.pid) - before) / count / 1000;
-  };
+  const oneShot =
+    (requests: number, count = 150) =>
+    async (subject: Subject) => {
+      const before = cpuOf(subject.pid);
+      await inLanes(count, 4, async () => {
+        const { forward } = subject;
+        const where =
+          forward === undefined
+            ? { port: subject.port }
+            : { socket: await openTunnel(forward, authority, bench.tunnelToken) };
+        const client = await openTls(where);
+        const text = getText("/small", authority, subject.headers);
+        for (let i = 0; i < requests; i += 1) await ask(client, text, 2048);
+        client.destroy();
+      });
+      return (cpuOf(subject.pid) - before) / count / 1000;
+    };
   const names = ["nginx", "haproxy", "ours", "ours, whole"] as const;
+  for (const name of ["ours", "ours, whole"] as const) await oneShot(1, connectionsUntilWarm)(bench.subjects[name]);
   const once = await compare(names, oneShot(1));
   table("TLS (ours: CONNECT, TLS) and one GET", "ms CPU", once);
   figure("h1 new CONNECT, TLS and request", median(once.ours), "ms", { atMost: 1 });
@@ -137,34 +143,14 @@ test("new connections", async () => {
   figure("h1 one-shot clients of 3 requests a second and core, by CPU", persecond, "1/s", { atLeast: 300 });
 });
 
-test("the first answer in a tunnel", async () => {
+test("the first answer of a new client", async () => {
   const port = await freePort();
   const script = fileURLToPath(new URL("stream-target.ts", import.meta.url));
   const parts = { listen: port, certificate: bench.identity.certificate, key: bench.identity.key };
   await using target = await start(otherCore, [process.execPath, script, JSON.stringify(parts)], { ready: "ready" });
   expect(target.pid).toBeGreaterThan(0);
-  const ours = await bench.ours("ours, first answers", { port });
-  const authority = `127.0.0.1:${port}`;
-  const held: Awaited<ReturnType<typeof openTls>>[] = [];
-  /** Watches, which keep their connections: each one needs a new one to the target. */
-  const first = async (door: "tunnel" | "reverse door") => {
-    const isTunnel = door === "tunnel";
-    const where = isTunnel
-      ? { socket: await openTunnel(ours.forward ?? 0, authority, bench.tunnelToken) }
-      : { port: ours.port };
-    const client = await openTls(where);
-    held.push(client);
-    await sleep(20);
-    const began = performance.now();
-    await ask(client, getText("/api/v1/pods?watch=1", isTunnel ? authority : "localhost", ours.headers), 7);
-    return performance.now() - began;
-  };
-  const took = await rounds(8 * times, ["reverse door", "tunnel"] as const, first);
-  table("first answer, TLS being ready for 20 ms", "ms", took);
-  for (const client of held) client.destroy();
-  // The tunnel's connection to the target was begun ahead, the reverse door's was not.
-  const ratio = median(ratios(took, "tunnel", "reverse door"));
-  figure("h1 first answer in a tunnel, of one whose target is dialled then", ratio, "x", { atMost: 0.7 });
+  // Watches, which keep their connections to the target.
+  await compareFirstAnswers(bench, { port, http2: false, path: "/api/v1/pods?watch=1", count: 8 * times });
 });
 
 test("streams: idle watches and a busy exec", async () => {
@@ -240,86 +226,38 @@ test("streams: idle watches and a busy exec", async () => {
 });
 
 test("before a real kube-apiserver, 500 requests a second", async () => {
-  const { plane, adminToken: token } = bench;
-  const { hostname, port, host } = new URL(plane.url);
-  expect(hostname).toBe("127.0.0.1");
-  const through = await bench.ours("ours, whole", { port: Number(port), caBundle: plane.ca, token, whole: true });
-  const path = "/api/v1/namespaces/team-a/serviceaccounts?limit=1";
-  /** One request every 2 ms for 2 s, each on a connection that is free. Milliseconds from its sending to its answer. */
-  const latencies = async (clients: Awaited<ReturnType<typeof openTls>>[], text: string) => {
-    const free = [...clients];
-    const all: number[] = [];
-    const began = performance.now();
-    const waiting: Promise<void>[] = [];
-    for (let sent = 0; sent < 1000; ) {
-      const client = performance.now() >= began + sent * 2 ? free.pop() : undefined;
-      if (client === undefined) {
-        await new Promise((resolve) => setImmediate(resolve));
-        continue;
-      }
-      sent += 1;
-      const at = performance.now();
-      const done = askAny(client, text).then(() => {
-        all.push(performance.now() - at);
-        free.push(client);
-      });
-      waiting.push(done);
-    }
-    await Promise.all(waiting);
-    return all;
-  };
-  const open = (to: number) => Promise.all(Array.from({ length: 32 }, () => openTls({ port: to })));
-  const [direct, proxied] = [await open(Number(port)), await open(through.port)];
-  const directText = getText(path, host, [`Authorization: Bearer ${token}`]);
-  const proxiedText = getText(path, "localhost", through.headers);
-  // A minute each, in turns of two seconds, so that both see the same machine.
-  const took = { direct: [] as number[], proxied: [] as number[] };
-  for (let turn = 0; turn <= apiServerTurns; turn += 1) {
-    const [a, b] = [await latencies(direct, directText), await latencies(proxied, proxiedText)];
-    if (turn === 0) continue;
-    took.direct.push(...a);
-    took.proxied.push(...b);
-  }
-  const added = (share: number) => quantile(took.proxied, share) - quantile(took.direct, share);
-  for (const client of [...direct, ...proxied]) client.destroy();
-  figure("h1 kube-apiserver, 500 requests a second, added p50", added(0.5), "ms", { atMost: 0.3 });
-  figure("h1 kube-apiserver, 500 requests a second, added p99", added(0.99), "ms", { atMost: 2 });
+  const { ours, pipe } = await addedLatency(bench, buildGoPeer(), { http2: false, seconds: apiServerSeconds });
+  const shown = ({ p50, p99 }: { p50: number; p99: number }) => `p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`;
+  if (pipe !== undefined) console.log(`directly: ${shown(ours.direct)}; a TLS byte pipe adds: ${shown(pipe)}`);
+  figure("h1 kube-apiserver, 500 requests a second, added p50", ours.p50, "ms", { atMost: 0.3 });
+  figure("h1 kube-apiserver, 500 requests a second, added p99", ours.p99, "ms", { atMost: 2 });
 });
-
-function quantile(values: readonly number[], share: number): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] ?? Number.NaN;
-}
-
-/** A request and its answer, whose length is not known before. Each connection has one at a time. */
-async function askAny(socket: Awaited<ReturnType<typeof openTls>>, text: string): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    let answer = "";
-    const onData = (bytes: Buffer) => {
-      answer += bytes.toString("latin1");
-      const end = answer.indexOf("\r\n\r\n");
-      if (end < 0) return;
-      const length = Number(/\r\ncontent-length: (\d+)/i.exec(answer)?.[1]);
-      if (!answer.startsWith("HTTP/1.1 200 ") || Number.isNaN(length)) reject(new Error(answer.slice(0, 400)));
-      if (answer.length < end + 4 + length) return;
-      socket.off("data", onData);
-      resolve();
-    };
-    socket.on("data", onData);
-    socket.write(text, "latin1");
-  });
-}
 
 test("a whole proxy at rest, as one file like the image's", async () => {
   const proxy = await bench.ours("ours, bundled", { port: bench.target.port, whole: true, bundled: true });
   await sleep(5000);
-  const bare = await start(otherCore, [process.execPath, "-e", "console.log('ready');setInterval(()=>{},1e6)"], {
-    ready: "ready",
-  });
-  const memory = { ours: memoryOf(proxy.pid), node: memoryOf(bare.pid) };
-  await bare[Symbol.asyncDispose]();
-  const shown = ({ anonymous, files }: { anonymous: number; files: number }) =>
-    `${(anonymous / 1024).toFixed(1)} MiB its own, ${(files / 1024).toFixed(1)} MiB pages of files`;
-  console.log(`proxy at rest: ${shown(memory.ours)}; a Node that does nothing: ${shown(memory.node)}`);
-  figure("proxy at rest, resident", memory.ours.resident / 1024, "MiB", { atMost: 70 });
-  figure("proxy at rest, its own memory", memory.ours.anonymous / 1024, "MiB", { atMost: 35 });
+  // The floor: Node alone, and with what every server of HTTPS loads.
+  const nodes = {
+    "Node that does nothing": "",
+    "Node that listens for HTTPS": "require('https').createServer().listen(0)",
+  };
+  console.log(`proxy at rest: ${shownMemory(proxy.pid)}`);
+  for (const [name, what] of Object.entries(nodes)) {
+    const script = `${what};console.log('ready');setInterval(()=>{},1e6)`;
+    await using node = await start(otherCore, [process.execPath, "-e", script], {
+      ready: "ready",
+      env: imageEnvironment,
+    });
+    await sleep(1000);
+    console.log(`a ${name}: ${shownMemory(node.pid)}`);
+  }
+  const memory = memoryOf(proxy.pid);
+  figure("proxy at rest, resident", memory.resident / 1024, "MiB", { atMost: 70 });
+  figure("proxy at rest, its own memory", memory.anonymous / 1024, "MiB", { atMost: 35 });
 });
+
+function shownMemory(pid: number): string {
+  const { resident, anonymous, files } = memoryOf(pid);
+  const shown = (kibibytes: number) => `${(kibibytes / 1024).toFixed(1)} MiB`;
+  return `${shown(resident)} resident: ${shown(anonymous)} its own, ${shown(files)} pages of files`;
+}

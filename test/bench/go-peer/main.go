@@ -2,6 +2,7 @@
 //
 //	go-peer paths   '{...}'  sends requests, each with a path that was not there before, until it is killed
 //	go-peer once    '{...}'  opens a connection for each request, `count` of them, and ends
+//	go-peer paced   '{...}'  sends requests at an even pace, in turns to each of several servers, and says how long they took
 //	go-peer watches '{...}'  opens watches, says "open", and "event" each time that every one of them has had one
 //	go-peer target  '{...}'  holds watches, and sends an event to all of them for each POST
 package main
@@ -18,8 +19,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"runtime/debug"
+	"sort"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 type asked struct {
@@ -31,6 +35,13 @@ type asked struct {
 	// once: the forward door, with its user and password, and the host that is asked for there.
 	Proxy string `json:"proxy"`
 	Host  string `json:"host"`
+	// paced: HTTP/1.1 unless http2. In each turn each server gets `count` requests.
+	PerSecond int       `json:"perSecond"`
+	Turns     int       `json:"turns"`
+	HTTP2     bool      `json:"http2"`
+	Path      string    `json:"path"`
+	Servers   []asked   `json:"servers"`
+	Shares    []float64 `json:"shares"`
 	// target
 	Certificate string `json:"certificate"`
 	Key         string `json:"key"`
@@ -44,6 +55,8 @@ func main() {
 		paths(a)
 	case "once":
 		once(a)
+	case "paced":
+		paced(a)
 	case "watches":
 		watches(a)
 	case "target":
@@ -90,7 +103,7 @@ func get(t *http.Transport, a asked, path string) *http.Response {
 	request.Header.Set("Authorization", a.Authorization)
 	answer, err := t.RoundTrip(request)
 	check(err)
-	if answer.StatusCode != 200 || answer.ProtoMajor != 2 {
+	if answer.StatusCode != 200 || (answer.ProtoMajor == 2) != t.ForceAttemptHTTP2 {
 		text, _ := io.ReadAll(answer.Body)
 		log.Fatalf("%s %s: %s", answer.Proto, answer.Status, text)
 	}
@@ -139,6 +152,50 @@ func once(a asked) {
 		})
 	}
 	all.Wait()
+}
+
+// Each request is sent when its time has come, whether earlier ones have their answers or not. Prints, for each server, the
+// milliseconds that those shares of its requests took at most. The first turn is not counted.
+func paced(a asked) {
+	debug.SetGCPercent(1000)
+	took := make([][]float64, len(a.Servers))
+	transports := make([]*http.Transport, len(a.Servers))
+	for i, server := range a.Servers {
+		t := connection(server)
+		t.ForceAttemptHTTP2 = a.HTTP2
+		if !a.HTTP2 {
+			t.MaxConnsPerHost, t.MaxIdleConnsPerHost = 32, 32
+		}
+		transports[i] = t
+	}
+	for turn := range a.Turns + 1 {
+		for i, server := range a.Servers {
+			results := make([]float64, a.Count)
+			var all sync.WaitGroup
+			next := time.Now()
+			for n := range a.Count {
+				time.Sleep(time.Until(next))
+				next = next.Add(time.Second / time.Duration(a.PerSecond))
+				all.Go(func() {
+					began := time.Now()
+					drain(get(transports[i], server, a.Path))
+					results[n] = time.Since(began).Seconds() * 1000
+				})
+			}
+			all.Wait()
+			if turn > 0 {
+				took[i] = append(took[i], results...)
+			}
+		}
+	}
+	quantiles := make([][]float64, len(took))
+	for i, all := range took {
+		sort.Float64s(all)
+		for _, share := range a.Shares {
+			quantiles[i] = append(quantiles[i], all[int(share*float64(len(all)))])
+		}
+	}
+	check(json.NewEncoder(os.Stdout).Encode(quantiles))
 }
 
 func watches(a asked) {
