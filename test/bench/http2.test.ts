@@ -1,5 +1,6 @@
 // What the data path costs over HTTP/2, beside haproxy (HTTP/2 on both sides) and nginx (HTTP/2 towards its clients alone).
-// haproxy shares its connections to the target among its clients; "unshared" it has one for each of them, as ours has.
+// haproxy shares its connections to the target among its clients; "unshared" it has one for each of them, as ours has. The byte
+// pipe is what Node itself costs, with no HTTP at all.
 // "ours" is the whole proxy: it reviews tokens and grants at a real API server, judges by the policy ReadOnly, counts, and
 // writes an audit log into a file. "relay" is the same without all that. CPU is compared within a round only.
 
@@ -15,7 +16,7 @@ import { addedLatency } from "./paced.ts";
 import { type Bench, startBench, type Subject } from "./peers.ts";
 import { median, ratios, rounds, table } from "./rounds.ts";
 
-const peers = ["haproxy", "haproxy, unshared", "nginx", "relay", "ours"] as const;
+const peers = ["haproxy", "haproxy, unshared", "nginx", "byte pipe", "relay", "ours"] as const;
 const names = [...peers, "ours, no audit", "ours, no policy"] as const;
 type Name = (typeof names)[number];
 
@@ -35,6 +36,7 @@ beforeAll(async () => {
     haproxy: bench.subjects["haproxy, h2"],
     "haproxy, unshared": bench.subjects["haproxy, h2 unshared"],
     nginx: bench.subjects["nginx, h2"],
+    "byte pipe": await bench.byteInFrontOf(bench.http2Target.port, { protocol: "h2" }),
     relay: await bench.ours("relay", bench.http2Target),
     ours: await bench.ours("ours", { ...whole, preset: "ReadOnly", audit: "file" }),
     "ours, no audit": await bench.ours("ours, no audit", { ...whole, preset: "ReadOnly", audit: "off" }),

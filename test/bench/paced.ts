@@ -24,7 +24,7 @@ export async function addedLatency(bench: Bench, goPeer: string, how: { http2: b
   const ours = await bench.ours("ours, API server", { ...behind, token: adminToken, whole: true, bundled: true });
   const [direct, pipe] = [
     { port: behind.port, host: `127.0.0.1:${port}` },
-    how.http2 ? [] : [await bench.byteInFrontOf(behind.port, plane.ca)],
+    how.http2 ? [] : [await bench.byteInFrontOf(behind.port, { caBundle: plane.ca })],
   ];
   const own = `Bearer ${adminToken}`;
   const servers = [

@@ -84,8 +84,8 @@ export interface Bench extends AsyncDisposable {
   answered(): Promise<number>;
   /** A second proxy of ours in front of another target. */
   ours(name: string, options: OurOptions): Promise<Subject>;
-  /** A byte pipe in front of another target; with its CA, if that is not the bench's. */
-  byteInFrontOf(port: number, caBundle?: string): Promise<Subject>;
+  /** A byte pipe in front of another target; with its CA, if that is not the bench's, and what both sides agree on by ALPN. */
+  byteInFrontOf(port: number, options?: { caBundle?: string; protocol?: "h2" }): Promise<Subject>;
   /** A folder with one connector, as a proxy reads it. */
   connectors(): Promise<string>;
   /** The connector's tunnel token. */
@@ -222,9 +222,9 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
     const headers = [`Authorization: Bearer ${callerToken}`];
     return { name, pid: proxy.pid, port: reverse, tls: true, forward, headers };
   };
-  const byteInFrontOf = async (port: number, caBundle = testCa.certificate): Promise<Subject> => {
+  const byteInFrontOf: Bench["byteInFrontOf"] = async (port, { caBundle = testCa.certificate, protocol } = {}) => {
     const listen = await freePort();
-    const asked = { ...parts, ca: caBundle, listen, target: port };
+    const asked = { ...parts, ca: caBundle, listen, target: port, protocol };
     const pipe = await own(measuredCore, node("byte-pipe.ts", asked), { ready: "ready" });
     return {
       name: "byte pipe",
