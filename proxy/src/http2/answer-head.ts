@@ -1,7 +1,6 @@
 import { requestAnswered } from "../http1/request.ts";
 import type { RelayCore } from "./core.ts";
-import type { Field } from "./field.ts";
-import { type AnswerHead, answerFields, badAnswer } from "./message.ts";
+import { type AnswerHead, badAnswer } from "./message.ts";
 import type { Stream } from "./stream.ts";
 import { tokenRefused, warningField } from "./verdicts.ts";
 
@@ -12,7 +11,7 @@ const interimLimit = 8;
 export function passInterim(relay: RelayCore, stream: Stream, answer: AnswerHead, endStream: boolean): void {
   stream.interim += 1;
   if (endStream || stream.interim > interimLimit) throw badAnswer("it has too many interim answers, or only one");
-  relay.client.writer.headers(stream.id, relay.client.encoder.encode(answerFields(answer, [])), false);
+  relay.client.writer.headers(stream.id, relay.client.encoder.encode(answer.headers), false);
 }
 
 /** Passes on the head of the final answer. Refusal: when its end contradicts its length. */
@@ -24,10 +23,10 @@ export function passHead(relay: RelayCore, stream: Stream, answer: AnswerHead, e
   stream.status = answer.status;
   requestAnswered(stream.request, answer, stream.added);
   relay.announce(stream);
-  const more: Field[] = [];
-  if (stream.allowed?.warning !== undefined) more.push(warningField(stream.allowed.warning));
-  if (stream.allowed !== undefined && answer.status === 401) more.push(tokenRefused(stream.allowed.connector));
-  client.writer.headers(stream.id, client.encoder.encode(answerFields(answer, more)), endStream);
+  const { headers } = answer;
+  if (stream.allowed?.warning !== undefined) headers.push(warningField(stream.allowed.warning));
+  if (stream.allowed !== undefined && answer.status === 401) headers.push(tokenRefused(stream.allowed.connector));
+  client.writer.headers(stream.id, client.encoder.encode(headers), endStream);
   stream.allowed = undefined;
   stream.targetEnded = endStream;
   stream.toClient.open(stream.id, endStream);

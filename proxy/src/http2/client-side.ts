@@ -4,7 +4,7 @@ import type { RelayCore } from "./core.ts";
 import { Http2Error } from "./errors.ts";
 import { protocolError } from "./frames.ts";
 import type { FieldList } from "./hpack-decoder.ts";
-import { readRequest, readRequestTrailers } from "./message.ts";
+import { RequestReader, readRequestTrailers } from "./message.ts";
 import { firstWindow, type PeerListener, windowLimit } from "./peer.ts";
 import { Stream, type StreamOwner } from "./stream.ts";
 
@@ -16,6 +16,7 @@ export class ClientSide implements PeerListener, StreamOwner {
   /** The highest stream id that it has used. */
   lastId = 0;
   readonly #relay: RelayCore;
+  readonly #requests = new RequestReader();
   #dataEnds = false;
 
   constructor(relay: RelayCore) {
@@ -48,7 +49,7 @@ export class ClientSide implements PeerListener, StreamOwner {
       if (list.tooLarge) {
         throw new Refusal(431, `The headers of the request are larger than ${limits.head} bytes`);
       }
-      const { head, length } = readRequest(list.fields, { id, ended: endStream });
+      const { head, length } = this.#requests.read(list.fields, { id, ended: endStream });
       const stream = this.#open(id, requestInHand(head, this.#relay.now()), endStream);
       stream.requestLeft = length;
       this.#relay.serve(stream, head);

@@ -1,6 +1,6 @@
 import type { TLSSocket } from "node:tls";
 import type { ResolvedConnector } from "@kube-connector/core";
-import { Refusal, refusalOf } from "../answers.ts";
+import { Refusal } from "../answers.ts";
 import type { Collaborators } from "../gate.ts";
 import type { RequestHead } from "../http1/head.ts";
 import { policyHolds } from "../http1/judged.ts";
@@ -23,7 +23,7 @@ import { openStreamOf } from "./open-stream.ts";
 import { ownAnswer } from "./message.ts";
 import { Peer, settingNames, windowLimit } from "./peer.ts";
 import { RequestTokens } from "./request-tokens.ts";
-import { passSteps } from "./steps.ts";
+import { decide, type Passed } from "./steps.ts";
 import { reviewStream } from "./review.ts";
 import type { Stream } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
@@ -158,15 +158,11 @@ export class Http2Connection implements RelayCore {
   // The steps.
 
   serve(stream: Stream, head: RequestHead): void {
-    this.#decide(stream, head).catch((error: unknown) => {
-      if (stream.phase === "deciding") this.refuse(stream, refusalOf(error));
-    });
+    decide(this, stream, head, this.#send);
   }
 
-  async #decide(stream: Stream, head: RequestHead): Promise<void> {
-    const allowed = await passSteps(this, stream, head);
-    if (allowed === undefined) return;
-    if (allowed === "onlyOverHttp1") {
+  readonly #send = (stream: Stream, passed: Passed): void => {
+    if (passed === "onlyOverHttp1") {
       // A new connection gets HTTP/1.1.
       this.breakOff(stream, "REFUSED_STREAM", "NeedsHttp1");
       this.leave();
@@ -174,9 +170,9 @@ export class Http2Connection implements RelayCore {
     }
     if (stream.request.watch) this.collaborators.metrics.streams("watch", 1);
     stream.counted = stream.request.watch;
-    stream.allowed = allowed;
-    this.#target.send(stream, allowed.connector);
-  }
+    stream.allowed = passed;
+    this.#target.send(stream, passed.connector);
+  };
 
   refuse(stream: Stream, refusal: Refusal): void {
     if (stream.phase === "closed" || stream.phase === "own") return;

@@ -1,24 +1,56 @@
-import { Refusal } from "../answers.ts";
+import type { ResolvedConnector, Secret } from "@kube-connector/core";
+import { Refusal, refusalOf } from "../answers.ts";
+import type { Caller } from "../authenticate.ts";
 import { passGate } from "../gate.ts";
 import type { RequestHead } from "../http1/head.ts";
 import { judgeRequest } from "../http1/judged.ts";
-import { requestInfo } from "../request-info.ts";
-import { checkHost, upstreamTarget } from "../target.ts";
+import type { RequestInHand } from "../http1/request.ts";
+import { type RequestInfo, requestInfo } from "../request-info.ts";
+import { checkHost, type UpstreamTarget, upstreamTarget } from "../target.ts";
 import type { RelayCore } from "./core.ts";
 import type { Allowed, Stream } from "./stream.ts";
 
+/** What may go upstream. Answers are reduced over HTTP/1.1 alone. */
+export type Passed = Allowed | "onlyOverHttp1";
+
 /**
- * All that a request has to pass before the target hears of it, in the order of the HTTP/1.1 relay: what may go upstream;
- * undefined when its stream has ended meanwhile. A Fault says why not. Answers are reduced over HTTP/1.1 alone.
+ * Takes a request through all that it has to pass before the target hears of it: refuses it, or calls `then`. At once where
+ * what is asked of others is remembered. Does nothing when the stream has ended meanwhile.
  */
-export async function passSteps(
+export function decide(
   relay: RelayCore,
   stream: Stream,
   head: RequestHead,
-): Promise<Allowed | "onlyOverHttp1" | undefined> {
-  const { request } = stream;
+  then: (stream: Stream, passed: Passed) => void,
+): void {
+  const refuse = (error: unknown) => {
+    if (stream.phase === "deciding") relay.refuse(stream, refusalOf(error));
+  };
+  const admit = (asked: Asked, caller: Caller) => {
+    if (stream.phase === "deciding") then(stream, passAs(caller, relay, stream.request, asked));
+  };
+  try {
+    const asked = readAsked(relay, stream.request, head);
+    const caller = passGate(asked.token, asked.connector, relay.collaborators);
+    if (caller instanceof Promise) caller.then((late) => admit(asked, late)).catch(refuse);
+    else admit(asked, caller);
+  } catch (error) {
+    refuse(error);
+  }
+}
+
+/** What a request asks for, and by which token. */
+interface Asked {
+  head: RequestHead;
+  connector: ResolvedConnector;
+  target: UpstreamTarget;
+  info: RequestInfo;
+  token: Secret;
+}
+
+/** The steps before anybody is asked who sent it, in the order of the HTTP/1.1 relay. A Refusal says why not. */
+function readAsked(relay: RelayCore, request: RequestInHand, head: RequestHead): Asked {
   const { door, key } = relay.admitted;
-  const by = relay.collaborators;
   const connector = relay.currentConnector();
   if (connector === undefined) throw new Refusal(503, `The connector ${key} is not served here any more`);
   checkHost(head.host, door, connector);
@@ -27,18 +59,23 @@ export async function passSteps(
   request.connector = connector;
   request.path = target.judged;
   request.info = info;
-  const token = relay.tokens.of(head);
-  const caller = await passGate(token, connector, by);
-  if (stream.phase !== "deciding") return undefined;
-  request.sender = { token, caller };
+  return { head, connector, target, info, token: relay.tokens.of(head) };
+}
+
+/** The steps that depend on who sent it. A Refusal says why not. */
+function passAs(caller: Caller, relay: RelayCore, request: RequestInHand, asked: Asked): Passed {
+  const by = relay.collaborators;
+  const { connector, target, info } = asked;
+  request.sender = { token: asked.token, caller };
   by.audit.check();
-  request.admission = by.limiter.admit(caller, connector);
-  request.watch = info.verb === "watch";
   request.allowedAt = relay.now();
-  const judged = judgeRequest(request, head, { info, connector }, by);
+  request.admission = by.limiter.admit(caller, connector, request.allowedAt);
+  request.watch = info.verb === "watch";
+  const judged = judgeRequest(request, asked.head, asked, by);
   if (judged.reduction !== undefined) return "onlyOverHttp1";
   if (connector.token === undefined) {
-    throw new Refusal(503, connector.unavailable ?? `The connector ${key} has no token`);
+    const { unavailable, namespace, name } = connector;
+    throw new Refusal(503, unavailable ?? `The connector ${namespace}/${name} has no token`);
   }
   return { head: judged.head, connector, target, warning: judged.warning };
 }

@@ -13,7 +13,7 @@ import {
   badAnswer,
   readAnswer,
   readAnswerTrailers,
-  upstreamFields,
+  UpstreamFields,
 } from "./message.ts";
 import { Peer, type PeerListener, settingNames, windowLimit } from "./peer.ts";
 import type { Stream } from "./stream.ts";
@@ -39,6 +39,7 @@ type State =
 export class TargetSide implements PeerListener, UpstreamUser {
   readonly #relay: RelayCore;
   readonly #byId = new Map<number, Stream>();
+  readonly #fields = new UpstreamFields();
   #waiting: Stream[] = [];
   #state: State = { name: "none" };
   /** Stays after a GOAWAY, for what is still open. */
@@ -140,15 +141,9 @@ export class TargetSide implements PeerListener, UpstreamUser {
   }
 
   #open(stream: Stream, { peer, authority }: State & { name: "open" }): void {
-    const { allowed } = stream;
-    const token = allowed?.connector.token;
-    if (allowed === undefined || token === undefined) {
-      this.#relay.refuse(stream, new Refusal(503, "The connector has no token"));
-      return;
-    }
     let fields: Field[];
     try {
-      fields = upstreamFields(allowed.head, { ...allowed, token: token.reveal(), authority });
+      fields = this.#fields.of(stream.allowed, authority);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       this.#relay.refuse(stream, error);
@@ -159,6 +154,7 @@ export class TargetSide implements PeerListener, UpstreamUser {
     stream.phase = "open";
     stream.targetId = id;
     stream.bodyAt = this.#relay.now();
+    stream.added = stream.bodyAt - stream.request.started;
     this.#byId.set(id, stream);
     const { toTarget, toClient } = stream;
     const ended = toTarget.isEmptyAndOver;
@@ -167,7 +163,6 @@ export class TargetSide implements PeerListener, UpstreamUser {
     toClient.granted = this.#granted;
     toTarget.open(id, ended);
     this.#relay.topUp(stream);
-    stream.added = this.#relay.now() - stream.request.started;
     this.#relay.collaborators.metrics.latencyAdded(stream.added / 1000);
     if (this.#nextId > idLimit) this.#relay.leave();
   }
