@@ -17,7 +17,7 @@ const most = 64;
 /**
  * Reading round Node's stream machinery, for sockets with one reader: no stream state per read, and no new buffer for each
  * piece of a long answer. New ones made V8 look through the whole heap 25 times a second, as it counts their bytes.
- * All sockets read into one buffer, so what came is copied before anybody sees it.
+ * All sockets read into one buffer, so what came is copied before anybody sees it, or lent.
  */
 export class ReadBuffers {
   readonly #into = Buffer.allocUnsafeSlow(size);
@@ -29,6 +29,17 @@ export class ReadBuffers {
       buffer: this.#into,
       callback: (count) => {
         this.#handOut(count, onBytes);
+        return true;
+      },
+    };
+  }
+
+  /** The same for one who keeps nothing: the bytes are lent until the call returns, so that nothing is copied. */
+  lender(onBytes: OnBytes): OnReadOpts {
+    return {
+      buffer: this.#into,
+      callback: (count) => {
+        onBytes(this.#into.subarray(0, count), nothing);
         return true;
       },
     };

@@ -182,7 +182,7 @@ export class Pool {
 
   /** A new connection that speaks HTTP/2, whose user begins with what is `early`. Refusal: 502, 503, 504. */
   async dialHttp2(user: UpstreamUser, signal: AbortSignal): Promise<UpstreamConnection> {
-    const connection = await this.dial(user, signal, ["h2", "http/1.1"]);
+    const connection = await this.dial(user, signal, ["h2", "http/1.1"], true);
     if (connection.socket.alpnProtocol === "h2") return connection;
     this.#learned(false, askAgain.no);
     connection.destroy();
@@ -198,15 +198,21 @@ export class Pool {
     });
   }
 
-  /** A new connection. Refusal: 502, 504. */
-  async dial(user: UpstreamUser, signal: AbortSignal, protocols?: readonly string[]): Promise<UpstreamConnection> {
+  /** A new connection. Refusal: 502, 504. `lends`: its user keeps nothing of what it is given beyond the call. */
+  async dial(
+    user: UpstreamUser,
+    signal: AbortSignal,
+    protocols?: readonly string[],
+    lends = false,
+  ): Promise<UpstreamConnection> {
     const { clock, timeouts, metrics, allowLoopbackTargets } = this.#options;
     let connection: UpstreamConnection | undefined;
     const early: Buffer[] = [];
-    const onread = this.#buffers.reader((bytes, release) => {
-      if (connection === undefined) early.push(bytes);
+    const onBytes: OnBytes = (bytes, release) => {
+      if (connection === undefined) early.push(lends ? Buffer.from(bytes) : bytes);
       else connection.received(bytes, release);
-    });
+    };
+    const onread = lends ? this.#buffers.lender(onBytes) : this.#buffers.reader(onBytes);
     try {
       const socket = await dial(this.#plan, {
         clock,

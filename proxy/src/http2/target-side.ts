@@ -198,14 +198,14 @@ export class TargetSide implements PeerListener, UpstreamUser {
 
   // What comes from the target.
 
-  upstreamData(bytes: Buffer, release?: () => void): void {
+  /** The bytes are lent: whatever is kept of them is copied. */
+  upstreamData(bytes: Buffer): void {
     try {
       this.#peer?.read(bytes);
     } catch (error) {
       this.#failed(error);
       this.end();
     }
-    release?.(); // whatever is kept of it has been copied
     this.#relay.topUp();
     this.#relay.regulate();
   }
