@@ -108,10 +108,10 @@ export class Peer implements FrameSink {
     this.writer.settings(settings);
   }
 
-  /** Lets the other side send so much in all; small steps wait while it has enough. */
+  /** Lets the other side send so much in all, when it has used half of that: each step may cost a write of its own. */
   topUp(wanted: number): void {
     const increment = Math.min(wanted, windowLimit) - this.receiveWindow;
-    if (increment <= 0 || (increment < frameLimit && this.receiveWindow > 2 * frameLimit)) return;
+    if (increment <= 0 || increment < this.receiveWindow) return;
     this.receiveWindow += increment;
     this.writer.windowUpdate(0, increment);
   }
