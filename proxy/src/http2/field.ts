@@ -24,7 +24,7 @@ export class Field implements Header {
   constructor(
     name: string,
     value: string,
-    how: { indexing: Indexing; malformed?: boolean; exact?: number; nameIndex?: number },
+    how: { indexing: Indexing; malformed?: boolean; exact?: number; nameIndex?: number | undefined },
   ) {
     this.name = name;
     this.lower = name;

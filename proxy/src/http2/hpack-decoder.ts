@@ -10,10 +10,12 @@ export interface FieldList {
   tooLarge: boolean;
 }
 
+/** The last field of one name. */
 interface Kept {
   field: Field;
-  /** Its value as it came. */
+  /** Its value as it came: the first `length` bytes. */
   coded: Buffer;
+  length: number;
 }
 
 /** Bytes of coded values that are kept, of one connection and direction. */
@@ -46,7 +48,10 @@ export class HpackDecoder {
   #end = 0;
   /** Of the last string read. */
   #malformed = false;
-  /** By the index of its name: the last field that went into no table. Most come again: a token, a server's name. */
+  /**
+   * By the index of its name in the static table: the last field that was written out. Many come again so: a token that may
+   * go into no table, and all that nginx answers, which puts each field into the table and never refers to it.
+   */
   #last: (Kept | undefined)[] = [];
   #lastBytes = 0;
 
@@ -95,46 +100,59 @@ export class HpackDecoder {
   #literal(byte: number): Field {
     const indexing: Indexing = (byte & 0x40) !== 0 ? "index" : (byte & 0x10) === 0 ? "plain" : "never";
     const index = this.#integer(indexing === "index" ? 0x3f : 0x0f);
-    if (indexing !== "index" && index > 0 && index <= staticTable.length) return this.#unindexed(indexing, index);
-    const named = index === 0 ? undefined : this.#indexed(index);
-    const name = named?.name ?? this.#string(1);
-    const badName = named === undefined ? this.#malformed || name === "" : named.malformed;
-    const value = this.#string(2);
-    const malformed = badName || this.#malformed;
-    const nameIndex = named === undefined ? {} : { nameIndex: named.nameIndex };
-    const field = new Field(name, value, { indexing, malformed, ...nameIndex });
+    const isKnownName = index > 0 && index <= staticTable.length;
+    const field = isKnownName ? this.#named(indexing, index) : this.#whole(indexing, index);
     if (indexing === "index") this.#table.add(field);
     return field;
   }
 
+  /** A field whose name is written out, or in the dynamic table. */
+  #whole(indexing: Indexing, index: number): Field {
+    const named = index === 0 ? undefined : this.#indexed(index);
+    const name = named?.name ?? this.#string(1);
+    const badName = named === undefined ? this.#malformed || name === "" : named.malformed;
+    const value = this.#string(2);
+    return new Field(name, value, { indexing, malformed: badName || this.#malformed, nameIndex: named?.nameIndex });
+  }
+
   /** How a value is coded depends on no table, so the same bytes are the same value, and the same field. */
-  #unindexed(indexing: Indexing, index: number): Field {
+  #named(indexing: Indexing, index: number): Field {
     const from = this.#at;
     const kept = this.#last[index];
-    if (kept !== undefined && kept.field.indexing === indexing && this.#isNext(kept.coded)) {
-      this.#at += kept.coded.length;
+    if (kept !== undefined && kept.field.indexing === indexing && this.#isNext(kept)) {
+      this.#at += kept.length;
       return kept.field;
     }
     const { name, nameIndex } = this.#indexed(index);
     const value = this.#string(2);
     const field = new Field(name, value, { indexing, malformed: this.#malformed, nameIndex });
-    const size = this.#at - from;
-    if (size > keptLimit) return field;
-    this.#lastBytes += size - (kept?.coded.length ?? 0);
-    if (this.#lastBytes > keptLimit) {
-      this.#last = [];
-      this.#lastBytes = size;
-    }
-    this.#last[index] = { field, coded: Buffer.from(this.#bytes.subarray(from, this.#at)) };
+    this.#keep(index, field, from);
     return field;
   }
 
-  #isNext(coded: Buffer): boolean {
-    const { length } = coded;
+  #keep(index: number, field: Field, from: number): void {
+    const length = this.#at - from;
+    let kept = this.#last[index];
+    if (kept === undefined || kept.coded.length < length) {
+      if (length > keptLimit) return;
+      this.#lastBytes += length - (kept?.coded.length ?? 0);
+      if (this.#lastBytes > keptLimit) {
+        this.#last = [];
+        this.#lastBytes = length;
+      }
+      kept = { field, coded: Buffer.allocUnsafeSlow(length), length };
+      this.#last[index] = kept;
+    }
+    kept.field = field;
+    kept.length = length;
+    this.#bytes.copy(kept.coded, 0, from, this.#at);
+  }
+
+  #isNext({ coded, length }: Kept): boolean {
     const bytes = this.#bytes;
     const from = this.#at;
     if (from + length > this.#end) return false;
-    if (length > 64) return coded.compare(bytes, from, from + length) === 0;
+    if (length > 64) return coded.compare(bytes, from, from + length, 0, length) === 0;
     for (let at = 0; at < length; at++) if (coded[at] !== bytes[from + at]) return false;
     return true;
   }
