@@ -323,8 +323,11 @@ describe.concurrent("the log of a run", { timeout: 60_000 }, () => {
       async open(path) {
         const file = await diskFiles.open(path);
         if (!path.includes("merged.")) return file;
-        reach();
-        return { ...file, sync: () => gate.then(() => file.sync()) };
+        const sync = () => {
+          reach();
+          return gate.then(() => file.sync());
+        };
+        return { ...file, sync };
       },
     };
     const log = await start({ files });
