@@ -20,7 +20,7 @@ test("the defaults are those of a pod", () => {
     audit: "stdout",
     drainDelay: 10_000,
     drainGrace: 30_000,
-    http2: true,
+    http2: "own",
     logLevel: "info",
   });
 });

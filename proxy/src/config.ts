@@ -1,4 +1,5 @@
 import { type LogLevel, logLevels, type Options, problems, readOptions, value } from "@kube-connector/core";
+import type { Http2By } from "./proxy.ts";
 import { defaultLimits } from "./timeouts.ts";
 
 type Address = { host: string; port: number };
@@ -19,7 +20,7 @@ interface Settings {
   audit: "off" | "stdout" | { file: string };
   drainDelay: number;
   drainGrace: number;
-  http2: boolean;
+  http2: Http2By;
   logLevel: LogLevel;
 }
 
@@ -102,9 +103,10 @@ export const options: Options<Settings> = {
     parse: value.duration,
   },
   http2: {
-    meaning: "Whether HTTP/2 is offered to clients of targets that speak it.",
-    default: "true",
-    parse: value.flag,
+    meaning:
+      "HTTP/2 for clients of targets that speak it: by our own relay, by node:http2 as a second opinion, or not at all (off).",
+    default: "own",
+    parse: value.oneOf("own", "node", "off"),
   },
   logLevel: {
     meaning: `How much is logged: ${logLevels.join(", ")}.`,

@@ -8,5 +8,5 @@ export type { ConnectorChange, ConnectorSource } from "./connectors/source.ts";
 export { type ConnectorVersion, parseUsable } from "./connectors/usable.ts";
 export { createLocalAccess, type LocalAccess } from "./local-token.ts";
 export { type Door, noMetrics, type ProxyMetrics } from "./metrics.ts";
-export { type ProxyOptions, type RunningProxy, startProxy } from "./proxy.ts";
+export { type Http2By, type ProxyOptions, type RunningProxy, startProxy } from "./proxy.ts";
 export { defaultLimits, defaultTimeouts, type Limits, type Timeouts } from "./timeouts.ts";

@@ -11,6 +11,7 @@ import { createDoors, type Doors, type Http2Knowledge } from "./doors.ts";
 import type { Collaborators } from "./gate.ts";
 import { ClientConnection } from "./http1/relay.ts";
 import { Http2Connection } from "./http2/relay.ts";
+import { NodeHttp2Connection } from "./http2-node/connection.ts";
 import { createCallerLimiter } from "./limits/callers.ts";
 import type { Door, ProxyMetrics } from "./metrics.ts";
 import { defaultLimits, defaultTimeouts, type Limits, type Timeouts } from "./timeouts.ts";
@@ -37,9 +38,14 @@ export interface ProxyOptions {
   audit?: Audit | undefined;
   /** Standalone only: a target may be on this machine. */
   allowLoopbackTargets?: boolean;
-  /** Whether HTTP/2 is offered to clients of targets that speak it. */
-  http2?: boolean;
+  /** By what HTTP/2 is spoken with clients of targets that speak it; `own` unless told. */
+  http2?: Http2By;
 }
+
+/** Our own frame relay, node:http2 as a second opinion of it, or nothing: HTTP/1.1 alone. */
+export type Http2By = "own" | "node" | "off";
+
+type Connection = ClientConnection | Http2Connection | NodeHttp2Connection;
 
 export interface RunningProxy extends Running {
   /** 0 when that door is not there. */
@@ -69,6 +75,7 @@ class ProxyProcess implements RunningProxy {
   reversePort = 0;
   readonly done: Promise<void>;
   readonly #options: ProxyOptions;
+  readonly #http2: Http2By;
   readonly #with: Collaborators;
   readonly #doors: Doors;
   readonly #servers: Server[] = [];
@@ -78,7 +85,7 @@ class ProxyProcess implements RunningProxy {
   readonly #tunnels = new Set<Tunnel>();
   /** By the address and port of the client: what comes out of TLS is another object than what went in. */
   readonly #ahead = new Map<string, AheadConnection>();
-  readonly #connections = new Set<ClientConnection | Http2Connection>();
+  readonly #connections = new Set<Connection>();
   readonly #unsubscribe: () => void;
   /**
    * leaving: readiness says no, all else is as before. draining: each answer is the last one of its connection, so that
@@ -93,6 +100,7 @@ class ProxyProcess implements RunningProxy {
 
   constructor(options: ProxyOptions) {
     this.#options = options;
+    this.#http2 = options.http2 ?? "own";
     const { connectors, authenticator, authorizer, metrics, clock, log } = options;
     const timeouts = { ...defaultTimeouts, ...options.timeouts };
     const limits = { ...defaultLimits, ...options.limits };
@@ -123,7 +131,7 @@ class ProxyProcess implements RunningProxy {
       handshakeTimeout: timeouts.tls,
       onForward: (socket, connector) => this.#serve(socket, "forward", connector),
       onReverse: (socket, connector) => this.#serve(socket, "reverse", connector),
-      http2: options.http2 === true ? http2Of(upstreams) : undefined,
+      http2: this.#http2 === "off" ? undefined : http2Of(upstreams),
     });
     this.done = new Promise((resolve) => {
       this.#resolveDone = resolve;
@@ -221,7 +229,7 @@ class ProxyProcess implements RunningProxy {
   #dialAhead(socket: Socket, connector: ResolvedConnector): void {
     const pool = poolOf(this.#with.upstreams, connector);
     // Where HTTP/2 is spoken, or that is not known yet, the client may need another kind of connection.
-    if (this.#options.http2 === true && (pool?.askHttp2() !== undefined || pool?.speaksHttp2 === true)) return;
+    if (this.#http2 !== "off" && (pool?.askHttp2() !== undefined || pool?.speaksHttp2 === true)) return;
     const ahead = pool?.dialAhead();
     if (ahead === undefined) return;
     const peer = peerOf(socket);
@@ -235,11 +243,9 @@ class ProxyProcess implements RunningProxy {
   #serve(socket: TLSSocket, door: Door, connector: { key: string; uid: string }): void {
     const ahead = door === "forward" ? this.#ahead.get(peerOf(socket)) : undefined;
     const admitted = { door, ...connector, remote: socket.remoteAddress ?? "", ahead };
-    const closed = (one: ClientConnection | Http2Connection) => this.#connections.delete(one);
-    const connection =
-      socket.alpnProtocol === "h2"
-        ? new Http2Connection(socket, admitted, this.#with, closed)
-        : new ClientConnection(socket, admitted, this.#with, closed);
+    const kind =
+      socket.alpnProtocol !== "h2" ? ClientConnection : this.#http2 === "node" ? NodeHttp2Connection : Http2Connection;
+    const connection = new kind(socket, admitted, this.#with, (one: Connection) => this.#connections.delete(one));
     // A connector that went away during the handshake.
     if (connection.currentConnector() === undefined) connection.cut();
     else this.#connections.add(connection);
@@ -254,7 +260,7 @@ class ProxyProcess implements RunningProxy {
     for (const connection of this.#connections) {
       if (connection.admitted.uid !== before.uid) continue;
       if (before.uid !== after?.uid) connection.cut("ConnectorGone");
-      else if (connection instanceof Http2Connection) connection.connectorChanged();
+      else if (!(connection instanceof ClientConnection)) connection.connectorChanged();
     }
   }
 

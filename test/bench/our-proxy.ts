@@ -54,7 +54,7 @@ await runMain(async (argv) => {
       timeouts: { drainWait: 0, drainGrace: 0 },
       limits: unlimited,
       allowLoopbackTargets: true,
-      http2: true,
+      http2: "own",
     });
     console.log("ready");
     return proxy;
@@ -71,7 +71,7 @@ await runMain(async (argv) => {
       drainDelay: 0,
       drainGrace: 0,
       audit: asked.audit,
-      http2: true,
+      http2: "own",
       logLevel: level,
     },
     api: openApiServer({ url: api.url, ca: api.ca, token: async () => new Secret(api.token) }),

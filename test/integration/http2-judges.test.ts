@@ -39,9 +39,32 @@ async function startTunnels(forwardPort: number, authority: string): Promise<num
   return (server.address() as AddressInfo).port;
 }
 
-for (const door of ["forward", "reverse"] as const) {
-  test(`h2spec finds nothing at the ${door} door, and nothing is left out`, async () => {
+/** Where nghttp2 does otherwise than h2spec wants. Each of them ends within the connection of who asks for it. */
+const byNghttp2 = [
+  // It does not look at frames for streams that are closed, or were passed over.
+  "8: closed: Sends a DATA frame after sending RST_STREAM frame",
+  "9: closed: Sends a HEADERS frame after sending RST_STREAM frame",
+  "11: closed: Sends a DATA frame",
+  "12: closed: Sends a HEADERS frame",
+  "2: Sends stream identifier that is numerically smaller than previous",
+  // Nor at PRIORITY, which RFC 9113 has done away with.
+  "2: Sends PRIORITY frame that depend on itself",
+  "1: Sends a PRIORITY frame with 0x0 stream identifier",
+  // Node ends a connection that acknowledges what was never asked, and one whose stream has too much window.
+  "2: Sends a PING frame with ACK",
+  "3: Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream",
+];
+
+// What nghttp2 does not look at takes h2spec's whole patience, so it has less of it there, and one door.
+test.each([
+  { by: "own", door: "forward", patience: 5, except: [] },
+  { by: "own", door: "reverse", patience: 5, except: [] },
+  { by: "node", door: "reverse", patience: 2, except: byNghttp2 },
+] as const)(
+  "h2spec finds nothing else in HTTP/2 by $by at the $door door, and nothing is left out",
+  async ({ by, door, patience, except }) => {
     await using world = await startHttp2Proxy({
+      http2: by,
       onStream: (stream) => {
         // Only then: of a stream that has its answer already nothing more is judged.
         stream.resume();
@@ -54,16 +77,19 @@ for (const door of ["forward", "reverse"] as const) {
     });
     const { proxy, authority } = world;
     const port = door === "reverse" ? proxy.reversePort : await startTunnels(proxy.forwardPort, authority);
-    const args = ["--tls", "--insecure", "--strict", "-h", "127.0.0.1", "-p", String(port), "-o", "5"];
+    const args = ["--tls", "--insecure", "--strict", "-h", "127.0.0.1", "-p", String(port), "-o", String(patience)];
     const env = { ...process.env, H2SPEC_AUTHORITY: world.hostOf(door), H2SPEC_AUTHORIZATION: `Bearer ${callerToken}` };
     const { stdout } = await run(join(home, "h2spec"), args, { env, maxBuffer: 16e6 }).catch(
       (error: { stdout: string }) => error,
     );
-    const failures = stdout.slice(stdout.lastIndexOf("Failures"));
-    expect(stdout, failures).toMatch(/\b146 tests, 146 passed, 0 skipped, 0 failed/);
+    const found = except.length === 0 ? "" : stdout.slice(stdout.lastIndexOf("Failures"));
+    const failed = [...found.matchAll(/^ *× (\d+: .*)$/gm)].map(([, name]) => name);
+    expect(failed).toEqual(except);
+    const summary = `${146 - except.length} passed, 0 skipped, ${except.length} failed`;
+    expect(stdout, stdout.slice(stdout.lastIndexOf("Failures"))).toContain(`146 tests, ${summary}`);
     expect(world.h2target.seen.length).toBeGreaterThan(20);
-  });
-}
+  },
+);
 
 /** Cuts records out of chunks: see test/http2/hpack-peer. */
 function createRecordReader() {

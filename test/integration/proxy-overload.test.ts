@@ -64,7 +64,7 @@ beforeAll(async () => {
   for (const [name, secret] of Object.entries(entries)) await writeFile(join(directory, "prod", name), secret.reveal());
   const service = "c-prod.team-a.svc.cluster.local";
   place = { connector: "team-a/prod", authority, prefix: "", service, ca: ca.certificate };
-  const flags = { http2: "true", audit: "off", "log-level": "warn", "connections-per-address": String(connections) };
+  const flags = { http2: "own", audit: "off", "log-level": "warn", "connections-per-address": String(connections) };
   replica = await startReplica({ directory, kubeconfig: plane.kubeconfig, flags });
   replica.log.pipe(process.stderr, { end: false });
   modest = await pod("modest");

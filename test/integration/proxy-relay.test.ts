@@ -44,7 +44,7 @@ beforeAll(async () => {
   const token = access.requestToken(identity);
   await writeFile(join(folder, "ca"), ca);
   await writeFile(join(folder, "header"), `Authorization: Bearer ${token.reveal()}\n`);
-  for (const http2 of [true, false]) {
+  for (const http2 of ["own", "off"] as const) {
     const proxy = await startProxy({
       forward: { host: "127.0.0.1", port: 0 },
       reverse: { host: "127.0.0.1", port: 0 },
@@ -61,7 +61,7 @@ beforeAll(async () => {
     proxies.push(proxy);
     const proxyUrl = tunnelUrl(`http://127.0.0.1:${proxy.forwardPort}`, identity, access.tunnelToken(identity));
     const direct = `https://localhost:${proxy.reversePort}`;
-    const version = http2 ? "2" : "1.1";
+    const version = http2 === "own" ? "2" : "1.1";
     const write = (door: string, text: Secret) => writeFile(join(folder, `${door}-${version}`), text.reveal());
     await write("forward", renderKubeconfig({ server: plane.url, proxyUrl, ca, token }));
     await write("reverse", renderKubeconfig({ server: direct, ca, token }));

@@ -97,7 +97,7 @@ export interface AttackRoomOptions extends Omit<TestProxyOptions, "onConnection"
 
 /** A proxy, a lenient target behind it, and attackers who come in that way. */
 export async function startAttackRoom(by: Way, options: AttackRoomOptions = {}) {
-  const started = await startTestProxy({ ...options, http2: true });
+  const started = await startTestProxy({ ...options, http2: "own" });
   const leaf = await started.targetCa.leaf(["127.0.0.1", "target.example"]);
   const target = await startLenientTarget(leaf, options.respond === undefined ? {} : { respond: options.respond });
   const address = `https://127.0.0.1:${target.port}${options.prefix ?? ""}`;

@@ -3,12 +3,18 @@ import http2 from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { parseAddress } from "@kube-connector/core";
+// oxlint-disable-next-line import/no-relative-packages -- it is no part of the proxy's index
+import { HpackDecoder } from "../../proxy/src/http2/hpack-decoder.ts";
 import { createTestCa, type TestCa } from "./certificates.ts";
 import { openRaw } from "./raw-client.ts";
 import { callerToken, connectText, startTestProxy, type TestProxyOptions } from "./test-proxy.ts";
 
 // A proxy between HTTP/2 clients and a target that speaks HTTP/2, all on loopback; and a client that sends the frames it is
 // told to.
+
+/** What speaks HTTP/2 in the proxy. Tests of its behaviour run with each; where node:http2 does otherwise, they say why. */
+export const http2Relays = ["own", "node"] as const;
+export type Http2Relay = (typeof http2Relays)[number];
 
 export type Handler = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void;
 
@@ -30,7 +36,7 @@ export async function startHttp2Proxy(options: Http2ProxyOptions = {}) {
   const leaf = await targetCa.leaf(["127.0.0.1"]);
   const target = await startTarget({ cert: leaf.certificate, key: leaf.key }, options);
   const started = await startTestProxy({
-    http2: true,
+    http2: "own",
     ...options,
     connector: (connector) => {
       const address = `https://127.0.0.1:${target.port}${options.prefix ?? ""}`;
@@ -242,6 +248,8 @@ export const code32 = (value: number): Buffer => {
 /** A client of frames: sends what it is told to, keeps what comes. */
 export function createFrameClient(socket: TLSSocket, host: string, settings: Buffer) {
   const seen: SeenFrame[] = [];
+  const decoder = new HpackDecoder(1_000_000);
+  const statuses = new Map<number, number>();
   let rest = Buffer.alloc(0);
   let closed = false;
   const waiting = new Set<() => void>();
@@ -254,11 +262,18 @@ export function createFrameClient(socket: TLSSocket, host: string, settings: Buf
       const length = rest.readUIntBE(0, 3);
       if (rest.length < 9 + length) break;
       const [type, flags] = [rest[3] ?? 0, rest[4] ?? 0];
-      seen.push({ type, flags, id: rest.readUInt32BE(5), payload: rest.subarray(9, 9 + length) });
+      const one = { type, flags, id: rest.readUInt32BE(5), payload: rest.subarray(9, 9 + length) };
+      seen.push(one);
+      if (type === 1) readStatus(one);
       rest = rest.subarray(9 + length);
     }
     changed();
   });
+  // Every block is decoded, in order: a peer may code what it likes as it likes.
+  const readStatus = ({ id, payload }: SeenFrame) => {
+    const status = decoder.decode(payload).fields.find(({ name }) => name === ":status")?.value;
+    if (status !== undefined) statuses.set(id, Number(status));
+  };
   socket.on("error", () => undefined);
   socket.once("close", () => {
     closed = true;
@@ -301,6 +316,13 @@ export function createFrameClient(socket: TLSSocket, host: string, settings: Buf
     post: (path = "/", extra: Buffer = Buffer.alloc(0)) => head(path, Buffer.from([0x83]), extra),
     /** The first such frame that has come or comes; undefined when the connection ends without. */
     until: (holds: (seen: SeenFrame) => boolean) => when(() => seen.find(holds)),
+    /** The status of that stream's last head; undefined before. */
+    status: (id: number) => statuses.get(id),
+    /** Ends when all that was sent has been read. */
+    async pinged() {
+      socket.write(frame(6, 0, 0, Buffer.from("pingpong")));
+      await when(() => seen.find(({ type, flags }) => type === 6 && flags === 1));
+    },
     /** How the connection or the stream ended: "goaway CODE", "reset CODE", "closed". */
     async outcome(id = 0): Promise<string> {
       const found = await when(() =>

@@ -99,7 +99,7 @@ export async function startProxiedPlane(options: ProxiedPlaneOptions = {}): Prom
       audit: options.audit ?? "off",
       drainDelay: 0,
       drainGrace: 0,
-      http2: true,
+      http2: "own",
       logLevel: "info",
     },
     api: openApiServer({ url: plane.url, ca: plane.ca, token: () => Promise.resolve(own) }),

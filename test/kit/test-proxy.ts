@@ -19,6 +19,7 @@ import {
 import {
   type ConnectorChange,
   type ConnectorSource,
+  type Http2By,
   type Limits,
   startProxy,
   type Timeouts,
@@ -122,7 +123,7 @@ export interface TestProxyOptions {
   connector?: (connector: ResolvedConnector) => ResolvedConnector;
   targetPort?: number;
   allowLoopbackTargets?: boolean;
-  http2?: boolean;
+  http2?: Http2By;
 }
 
 /** Fills in what a test leaves out, and undoes it with `await using`. */
@@ -148,7 +149,7 @@ export async function startTestProxy(options: TestProxyOptions = {}) {
     timeouts: { drainWait: 0, drainGrace: 100, linger: 200, tick: 20, ...options.timeouts },
     limits: options.limits ?? {},
     allowLoopbackTargets: options.allowLoopbackTargets ?? true,
-    http2: options.http2 ?? false,
+    http2: options.http2 ?? "off",
   });
   const ca = connectorCa.certificate;
   const clients: RawClient[] = [];

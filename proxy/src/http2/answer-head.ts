@@ -5,7 +5,7 @@ import type { Stream } from "./stream.ts";
 import { tokenRefused, warningField } from "./verdicts.ts";
 
 /** Most interim (1xx) answers before the final one. */
-const interimLimit = 8;
+export const interimLimit = 8;
 
 /** Passes on a 1xx. Refusal: when there are too many, or nothing is to follow. */
 export function passInterim(relay: RelayCore, stream: Stream, answer: AnswerHead, endStream: boolean): void {

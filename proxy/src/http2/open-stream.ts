@@ -2,15 +2,27 @@ import { callerFields, type OpenStream, secondsSince } from "../open-streams.ts"
 import type { Admitted } from "../http1/request.ts";
 import type { Stream } from "./stream.ts";
 
+type Waiting = Pick<OpenStream, "state" | "waitsFor">;
+
 /** One stream as /debug/streams shows it. `now` in monotonic milliseconds. */
-export function openStreamOf(stream: Stream, { door, key, remote }: Admitted, now: number): OpenStream {
+export function openStreamOf(stream: Stream, admitted: Admitted, now: number): OpenStream {
+  return shownStream(stream, waiting(stream), { admitted, now });
+}
+
+/** A stream, whoever carries it, and what it waits for. */
+export function shownStream(
+  stream: Pick<Stream, "request" | "outcome">,
+  waits: Waiting,
+  { admitted, now }: { admitted: Admitted; now: number },
+): OpenStream {
+  const { door, key, remote } = admitted;
   const { id, method, path, sender, started } = stream.request;
   const { bytesIn, bytesOut } = stream.outcome;
   const of = { id, connector: key, door, protocol: "h2" as const, remote, method, path, bytesIn, bytesOut };
-  return { ...of, ...callerFields(sender?.caller), seconds: secondsSince(started, now), ...waiting(stream) };
+  return { ...of, ...callerFields(sender?.caller), seconds: secondsSince(started, now), ...waits };
 }
 
-function waiting(stream: Stream): Pick<OpenStream, "state" | "waitsFor"> {
+function waiting(stream: Stream): Waiting {
   const { phase, toTarget, toClient, clientEnded } = stream;
   if (phase === "deciding") return { state: "who and may they", waitsFor: "review" };
   if (phase === "waiting") return { state: "connecting to the target", waitsFor: "target" };

@@ -3,7 +3,13 @@ import type { RelayCore } from "./core.ts";
 import type { Stream } from "./stream.ts";
 
 /** Asks again whether the caller of an open stream may have it, and ends it when not. */
-export async function reviewStream(relay: RelayCore, stream: Stream, now: number): Promise<void> {
+export async function reviewStream<S extends Pick<Stream, "request" | "phase">>(
+  relay: Pick<RelayCore, "admitted" | "collaborators" | "currentConnector"> & {
+    breakOff(stream: S, code: "CANCEL", why: string): void;
+  },
+  stream: S,
+  now: number,
+): Promise<void> {
   const { request } = stream;
   request.askedAt = now;
   const no = await reviewRequest(request, relay.currentConnector(), relay.collaborators);

@@ -10,6 +10,10 @@ import { checkHost, type UpstreamTarget, upstreamTarget } from "../target.ts";
 import type { RelayCore } from "./core.ts";
 import type { Allowed, Stream } from "./stream.ts";
 
+/** What the steps need of the connection and of the stream, whoever carries them. */
+type On = Pick<RelayCore, "admitted" | "collaborators" | "tokens" | "now" | "currentConnector">;
+type Of = Pick<Stream, "request" | "phase">;
+
 /** What may go upstream. Answers are reduced over HTTP/1.1 alone. */
 export type Passed = Allowed | "onlyOverHttp1";
 
@@ -17,11 +21,11 @@ export type Passed = Allowed | "onlyOverHttp1";
  * Takes a request through all that it has to pass before the target hears of it: refuses it, or calls `then`. At once where
  * what is asked of others is remembered. Does nothing when the stream has ended meanwhile.
  */
-export function decide(
-  relay: RelayCore,
-  stream: Stream,
+export function decide<S extends Of>(
+  relay: On & { refuse(stream: S, refusal: Refusal): void },
+  stream: S,
   head: RequestHead,
-  then: (stream: Stream, passed: Passed) => void,
+  then: (stream: S, passed: Passed) => void,
 ): void {
   const refuse = (error: unknown) => {
     if (stream.phase === "deciding") relay.refuse(stream, refusalOf(error));
@@ -49,7 +53,7 @@ interface Asked {
 }
 
 /** The steps before anybody is asked who sent it, in the order of the HTTP/1.1 relay. A Refusal says why not. */
-function readAsked(relay: RelayCore, request: RequestInHand, head: RequestHead): Asked {
+function readAsked(relay: On, request: RequestInHand, head: RequestHead): Asked {
   const { door, key } = relay.admitted;
   const connector = relay.currentConnector();
   if (connector === undefined) throw new Refusal(503, `The connector ${key} is not served here any more`);
@@ -63,7 +67,7 @@ function readAsked(relay: RelayCore, request: RequestInHand, head: RequestHead):
 }
 
 /** The steps that depend on who sent it. A Refusal says why not. */
-function passAs(caller: Caller, relay: RelayCore, request: RequestInHand, asked: Asked): Passed {
+function passAs(caller: Caller, relay: On, request: RequestInHand, asked: Asked): Passed {
   const by = relay.collaborators;
   const { connector, target, info } = asked;
   request.sender = { token: asked.token, caller };

@@ -13,19 +13,19 @@ const quiet = 500;
  * Whether the target may hold back the head of an answer, at that monotonic time: before a client of HTTP/2 nginx (1.22)
  * keeps one without a body, as a watch has it, until it sends more. client-node waits for the head before it goes on.
  */
-export function mayBeHeldBack(stream: Stream, now: number): boolean {
+export function mayBeHeldBack(stream: Pick<Stream, "status" | "request">, now: number): boolean {
   return stream.status === 0 && now - stream.request.started >= quiet;
 }
 
 /** Whether a request may be sent twice. */
-export function isHarmless(stream: Stream): boolean {
+export function isHarmless(stream: Pick<Stream, "request">): boolean {
   const { method } = stream.request;
   return method === "GET" || method === "HEAD" || method === "OPTIONS";
 }
 
 /** The connector to ask once more with, when a 401 was for a token that has been replaced meanwhile. */
 export function connectorToRetryWith(
-  stream: Stream,
+  stream: Pick<Stream, "request" | "allowed" | "retried" | "interim">,
   status: number,
   current: ResolvedConnector | undefined,
 ): ResolvedConnector | undefined {
@@ -48,12 +48,12 @@ export function warningField(sentence: string): Field {
   return plainField("warning", warningLine(sentence).slice("Warning: ".length));
 }
 
-export function answerCannotPass(stream: Stream, why: Refusal): Refusal {
+export function answerCannotPass(stream: Pick<Stream, "allowed">, why: Refusal): Refusal {
   const target = `The target cluster at ${stream.allowed?.connector.target.authority ?? "its address"}`;
   return new Refusal(502, `${target} sent an answer that cannot pass. ${why.message}`, why);
 }
 
-export function closedEarly(stream: Stream): Refusal {
+export function closedEarly(stream: Pick<Stream, "allowed">): Refusal {
   const target = `The target cluster at ${stream.allowed?.connector.target.authority ?? "its address"}`;
   return new Refusal(502, `${target} closed the connection before it answered`);
 }

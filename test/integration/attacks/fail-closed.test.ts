@@ -16,7 +16,7 @@ import { connectText, requestText, startTestProxy } from "../../kit/test-proxy.t
 const brokenCa = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
 test("attack 24: an exception in the choice of SNI or ALPN ends neither the process nor anybody's connection (CVE-2026-21637)", async () => {
-  await using room = await startTestProxy({ http2: true });
+  await using room = await startTestProxy({ http2: "own" });
   const watch = await room.forward();
   expect((await watch.ask(requestText("GET", "/", room.authority))).status).toBe(200);
   room.source.put({
@@ -73,7 +73,7 @@ test("attack 24: nor does one in what the doors ask of others", async () => {
 });
 
 test("attack 24: no server name, however odd its bytes, does either", async () => {
-  await using room = await startTestProxy({ http2: true });
+  await using room = await startTestProxy({ http2: "own" });
   const watch = await room.direct();
   const host = "c-prod.team-a.svc";
   const names = [

@@ -122,7 +122,7 @@ describe("attack 25: silence", () => {
   );
 
   test("attack 25: connections that are reset at any moment are no exception", async () => {
-    await using room = await startTestProxy({ http2: true });
+    await using room = await startTestProxy({ http2: "own" });
     const steps = [
       "CONNECT ",
       connectText(room.authority),

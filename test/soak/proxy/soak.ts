@@ -41,7 +41,7 @@ export async function soakProxy(options: SoakOptions): Promise<Verdict> {
     const world = await startWorld({ plane, directory, onOutage: (outage) => crowd?.tell({ outage }) });
     stops.push(() => world.stop());
     const secrets = [tokenMark, ...world.places.flatMap(({ callers }) => callers).flatMap(signatures)];
-    const replica = { directory, kubeconfig: plane.kubeconfig, flags: { http2: "true" } };
+    const replica = { directory, kubeconfig: plane.kubeconfig, flags: { http2: "own" } };
     const proxy = await startWatchedProxy({ replica, secrets, apiPort: Number(new URL(plane.url).port) });
     stops.push(() => proxy.replica.stop());
     const { forward, reverse, ended } = proxy.replica;

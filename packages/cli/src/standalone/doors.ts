@@ -31,7 +31,6 @@ export async function startDoors(options: DoorsOptions): Promise<Doors> {
       log,
       timeouts: { drainWait: 0, drainGrace: 0, linger: 200 },
       allowLoopbackTargets: true,
-      http2: true,
     });
   } catch (error) {
     if (errnoOf(error) !== "EADDRINUSE" && errnoOf(error) !== "EACCES") throw error;
