@@ -243,7 +243,8 @@ function createFrameAsker(client: ReturnType<typeof createFrameClient>, host: st
 }
 
 function fieldOf(line: string): Buffer {
-  const [name = ""] = line.split(":");
+  // A pseudo-header's name begins with a colon.
+  const name = line.slice(0, line.indexOf(":", 1));
   return literal(name.toLowerCase(), line.slice(name.length + 1).replace(/^ /, ""));
 }
 

@@ -43,9 +43,12 @@ export function carry({ from, to, end, isWanted, onBytes, onEnd }: Carrier): voi
     if (!to.write(bytes)) from.pause();
   });
   to.on("drain", () => from.resume());
-  from.once("end", () => {
+  const ended = () => {
     if (!end.wasSent || !isWanted()) return;
     onEnd();
     to.end();
-  });
+  };
+  // A body without a byte has ended before anybody looked.
+  if (from.readableEnded) ended();
+  else from.once("end", ended);
 }
