@@ -71,7 +71,12 @@ export class Live {
   /** Opens the file and reads what it has. Rejects with Node's errors. */
   static async start(options: LiveOptions): Promise<Live> {
     const live = new Live(options, await options.files.open(options.path));
-    await live.#recover();
+    try {
+      await live.#recover();
+    } catch (error) {
+      await live.#file.close().catch(() => undefined);
+      throw error;
+    }
     (live as { done: Promise<void> }).done = live.#run();
     return live;
   }

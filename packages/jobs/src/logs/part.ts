@@ -163,20 +163,23 @@ export class Part {
 
   /** Cuts off what a death left half written: bytes after the last newline, pieces of a line without its end. */
   async #recover(): Promise<void> {
-    const { size } = await this.#open();
-    let end = await this.#afterLastNewline(size);
-    for await (const { line, at } of linesBackwards(this.read, end)) {
-      if (isStamp(line, 0) && line[stampLength] !== piece && kinds.includes(line[stampLength])) {
-        this.last = line.toString("latin1", 0, stampLength);
-        if (line[stampLength] === mark) this.lastMark = line.toString("utf8", stampLength + 1);
-        break;
+    try {
+      const { size } = await this.#open();
+      let end = await this.#afterLastNewline(size);
+      for await (const { line, at } of linesBackwards(this.read, end)) {
+        if (isStamp(line, 0) && line[stampLength] !== piece && kinds.includes(line[stampLength])) {
+          this.last = line.toString("latin1", 0, stampLength);
+          if (line[stampLength] === mark) this.lastMark = line.toString("utf8", stampLength + 1);
+          break;
+        }
+        end = at;
       }
-      end = at;
+      this.whole = end;
+      this.#size = size;
+      await this.cutBack();
+    } finally {
+      await this.release();
     }
-    this.whole = end;
-    this.#size = size;
-    await this.cutBack();
-    await this.release();
   }
 
   async #afterLastNewline(size: number): Promise<number> {
