@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { linesByPod, numbered } from "../kit/jobs-checks.ts";
 import { createJobsProcesses } from "../kit/jobs-process.ts";
 import type { Started } from "../kit/jobs-room.ts";
+import { control } from "./cluster.ts";
 import { image, type JobsCluster, script, startJobsCluster, untilRun } from "./jobs-cluster.ts";
 import { eventually } from "./kubectl.ts";
 
@@ -80,6 +81,28 @@ test("200,000 lines, while every connection is cut every second and our process 
   expect(others).toEqual([]);
   expect(lines.length).toBe(200_000);
   expect(lines.findIndex((line, at) => line !== String(at))).toBe(-1);
+}, 180_000);
+
+test("the kubelet is killed in the last second of containers: each line once, and no gap", async () => {
+  // They end a fifth of a second apart, around the moment at which it is killed, and while it is away.
+  const counts = Array.from({ length: 8 }, (_, at) => 20 + 2 * at);
+  const runs = await Promise.all(
+    counts.map(async (count, at) => {
+      const text = `i=0; while [ $i -lt ${count} ]; do echo "line $i"; i=$((i+1)); usleep 100000; done`;
+      const { run } = await jobs.submit(script(text, { name: `last-${at}` }));
+      return run;
+    }),
+  );
+  await eventually(async () => {
+    const last = await bytesOf(runs.at(-1)?.id ?? "");
+    expect(last.includes("line 18\n")).toBe(true);
+  }, 60_000);
+  await control("kill", "target-kubelet");
+  for (const [at, { id }] of runs.entries()) {
+    const { state, log } = await untilRun(jobs, id, isComplete, 120);
+    const count = counts[at] ?? 0;
+    expect([state, log?.gaps, ...(await linesByPod(folder, id)).values()]).toEqual(["Succeeded", 0, numbered(count)]);
+  }
 }, 180_000);
 
 test.concurrent("five completions, two at a time: five pods' lines in one log, each once and in order, then nothing is left", async () => {
