@@ -49,7 +49,8 @@ export function requestInfo(method: string, judged: string, query: string): Requ
     subresource: "",
     name: "",
   };
-  let parts = path.replace(/^\/|\/$/g, "").split("/");
+  const from = path.startsWith("/") ? 1 : 0;
+  let parts = path.slice(from, path.length > from && path.endsWith("/") ? -1 : undefined).split("/");
   const grouped = parts[0] === "apis";
   if ((!grouped && parts[0] !== "api") || parts.length < (grouped ? 4 : 3)) return info;
   info.isResource = true;

@@ -13,12 +13,12 @@ export interface FieldList {
 /** The last field of one name. */
 interface Kept {
   field: Field;
-  /** Its value as it came: the first `length` bytes. */
+  /** What of it was written out, as it came: the first `length` bytes. */
   coded: Buffer;
   length: number;
 }
 
-/** Bytes of coded values that are kept, of one connection and direction. */
+/** Bytes of coded fields that are kept, of one connection and direction. */
 const keptLimit = 4096;
 
 /** Largest Huffman-coded string that can be in a block, decoded. */
@@ -49,8 +49,8 @@ export class HpackDecoder {
   /** Of the last string read. */
   #malformed = false;
   /**
-   * By the index of its name in the static table: the last field that was written out. Many come again so: a token that may
-   * go into no table, and all that nginx answers, which puts each field into the table and never refers to it.
+   * By the index of its name in the static table, or behind those by the length of its name: the last field that was written
+   * out. Many come again so: a token that may go into no table, and all that nginx answers, which never refers to the table.
    */
   #last: (Kept | undefined)[] = [];
   #lastBytes = 0;
@@ -100,14 +100,27 @@ export class HpackDecoder {
   #literal(byte: number): Field {
     const indexing: Indexing = (byte & 0x40) !== 0 ? "index" : (byte & 0x10) === 0 ? "plain" : "never";
     const index = this.#integer(indexing === "index" ? 0x3f : 0x0f);
-    const isKnownName = index > 0 && index <= staticTable.length;
-    const field = isKnownName ? this.#named(indexing, index) : this.#whole(indexing, index);
+    const field = index > staticTable.length ? this.#written(indexing, index) : this.#perhapsKept(indexing, index);
     if (indexing === "index") this.#table.add(field);
     return field;
   }
 
-  /** A field whose name is written out, or in the dynamic table. */
-  #whole(indexing: Indexing, index: number): Field {
+  /** How a field is written out depends on no dynamic table, so the same bytes are the same field. */
+  #perhapsKept(indexing: Indexing, index: number): Field {
+    const from = this.#at;
+    const place = index > 0 ? index : staticTable.length + 1 + ((this.#bytes[from] ?? 0) & 0x3f);
+    const kept = this.#last[place];
+    if (kept !== undefined && kept.field.indexing === indexing && this.#isNext(kept)) {
+      this.#at += kept.length;
+      return kept.field;
+    }
+    const field = this.#written(indexing, index);
+    this.#keep(place, field, from);
+    return field;
+  }
+
+  /** `index` of its name; 0 when that is written out too. */
+  #written(indexing: Indexing, index: number): Field {
     const named = index === 0 ? undefined : this.#indexed(index);
     const name = named?.name ?? this.#string(1);
     const badName = named === undefined ? this.#malformed || name === "" : named.malformed;
@@ -115,24 +128,9 @@ export class HpackDecoder {
     return new Field(name, value, { indexing, malformed: badName || this.#malformed, nameIndex: named?.nameIndex });
   }
 
-  /** How a value is coded depends on no table, so the same bytes are the same value, and the same field. */
-  #named(indexing: Indexing, index: number): Field {
-    const from = this.#at;
-    const kept = this.#last[index];
-    if (kept !== undefined && kept.field.indexing === indexing && this.#isNext(kept)) {
-      this.#at += kept.length;
-      return kept.field;
-    }
-    const { name, nameIndex } = this.#indexed(index);
-    const value = this.#string(2);
-    const field = new Field(name, value, { indexing, malformed: this.#malformed, nameIndex });
-    this.#keep(index, field, from);
-    return field;
-  }
-
-  #keep(index: number, field: Field, from: number): void {
+  #keep(place: number, field: Field, from: number): void {
     const length = this.#at - from;
-    let kept = this.#last[index];
+    let kept = this.#last[place];
     if (kept === undefined || kept.coded.length < length) {
       if (length > keptLimit) return;
       this.#lastBytes += length - (kept?.coded.length ?? 0);
@@ -141,7 +139,7 @@ export class HpackDecoder {
         this.#lastBytes = length;
       }
       kept = { field, coded: Buffer.allocUnsafeSlow(length), length };
-      this.#last[index] = kept;
+      this.#last[place] = kept;
     }
     kept.field = field;
     kept.length = length;

@@ -139,6 +139,27 @@ test("a field that goes into no table is the same object for as long as the same
   expect(decoder.decode(long).fields[0]?.value.length).toBe(4096);
 });
 
+test("a field that is written out again goes into the table again, whatever its name is written as", () => {
+  const decoder = create();
+  const one = (text: string) => decoder.decode(hex(text)).fields;
+  const server = "7603 6162 63"; // server: abc, indexed
+  const etag = "4003 7461 6701 78"; // tag: x, indexed
+  const [first] = one(server);
+  expect(one(server)[0]).toBe(first);
+  const [own] = one(etag);
+  expect(own).toMatchObject({ name: "tag", value: "x", indexing: "index" });
+  expect(one(etag)[0]).toBe(own);
+  expect(one("0003 7461 6701 78")[0]).toMatchObject({ name: "tag", value: "x", indexing: "plain" });
+  // Another name of the same length.
+  expect(one("4003 7461 6801 78")[0]).toMatchObject({ name: "tah", value: "x" });
+  expect(one("bebf c0c1 c2").map(({ name }) => name)).toEqual(["tah", "tag", "tag", "server", "server"]);
+  expect(() => one("c3")).toThrow("beyond the table");
+  // A name by the table is another one when the table has changed.
+  expect(one("0f2f 0179")[0]).toMatchObject({ name: "tah", value: "y" });
+  one(server);
+  expect(one("0f2f 0179")[0]).toMatchObject({ name: "server", value: "y" });
+});
+
 /** Decodes what the encoder made of these fields. */
 function through(encoder: HpackEncoder, decoder: HpackDecoder, fields: Field[]) {
   const block = Buffer.from(encoder.encode(fields));

@@ -135,14 +135,14 @@ export class UpstreamFields {
       this.#passed = passedFields(head);
       this.#headers = head.headers;
     }
-    return [
+    const ours = [
       methodFields.get(head.method) ?? plainField(":method", head.method),
       schemeHttps,
       authority,
       plainField(":path", target.path + target.query),
       secretField("authorization", `Bearer ${token.reveal()}`),
-      ...this.#passed,
     ];
+    return ours.concat(this.#passed);
   }
 }
 

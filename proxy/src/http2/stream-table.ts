@@ -1,7 +1,7 @@
 import { Lane } from "./flow.ts";
 import type { Stream } from "./stream.ts";
 
-/** Of at least so many streams that closed last is remembered how. */
+/** Of so many streams that closed last is remembered how. */
 const remembered = 256;
 
 /** The streams of one connection by the client's ids, and the two directions in which their bodies go. */
@@ -9,8 +9,9 @@ export class StreamTable {
   readonly open = new Map<number, Stream>();
   readonly toTarget = new Lane();
   readonly toClient = new Lane();
-  #closed = new Map<number, "reset" | "done">();
-  #closedBefore: ReadonlyMap<number, "reset" | "done"> = new Map();
+  /** Ids of streams that closed, negative for a reset; round and round: a Map of them would be rebuilt again and again. */
+  #closed: Int32Array | undefined;
+  #closings = 0;
 
   add(stream: Stream): void {
     this.open.set(stream.id, stream);
@@ -19,14 +20,13 @@ export class StreamTable {
   /** `reset`: by us, so that frames of it may still be under way; `done`: the client knows that it is over. */
   close(id: number, how: "reset" | "done"): void {
     this.open.delete(id);
-    this.#closed.set(id, how);
-    if (this.#closed.size < remembered) return;
-    this.#closedBefore = this.#closed;
-    this.#closed = new Map();
+    this.#closed ??= new Int32Array(remembered);
+    this.#closed[this.#closings++ % remembered] = how === "reset" ? -id : id;
   }
 
   /** Undefined when it was never used, or long ago. */
   howClosed(id: number): "reset" | "done" | undefined {
-    return this.#closed.get(id) ?? this.#closedBefore.get(id);
+    if (this.#closed?.includes(-id)) return "reset";
+    return this.#closed?.includes(id) ? "done" : undefined;
   }
 }
