@@ -138,7 +138,7 @@ export class HpackDecoder {
         this.#last = [];
         this.#lastBytes = length;
       }
-      kept = { field, coded: Buffer.allocUnsafeSlow(length), length };
+      kept = { field, coded: Buffer.allocUnsafe(length), length };
       this.#last[place] = kept;
     }
     kept.field = field;

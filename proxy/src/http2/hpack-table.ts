@@ -8,7 +8,8 @@ const slots = 128;
 
 /** A dynamic table (RFC 7541, 2.3.2) as a ring. Fields are numbered in the order in which they came in. */
 export class DynamicTable {
-  #ring: (Field | undefined)[] | undefined;
+  /** It grows to `slots` as fields come in: most connections are short. */
+  readonly #ring: (Field | undefined)[] = [];
   #size = 0;
   #capacity = tableLimit;
   /** The number that the next field will have, and that of the oldest which is in. */
@@ -25,7 +26,7 @@ export class DynamicTable {
   /** The one that came in last is 0; undefined when there is none. */
   at(index: number): Field | undefined {
     const number = this.#next - 1 - index;
-    return number < this.#oldest ? undefined : this.#ring?.[number % slots];
+    return number < this.#oldest ? undefined : this.#ring[number % slots];
   }
 
   /** What `at` would need to find the field with that number; -1 when it is not in. */
@@ -38,7 +39,6 @@ export class DynamicTable {
     const { size } = field;
     this.#evict(Math.max(this.#capacity - size, 0));
     if (size > this.#capacity) return -1;
-    this.#ring ??= Array.from<Field | undefined>({ length: slots });
     this.#ring[this.#next % slots] = field;
     this.#size += size;
     return this.#next++;
@@ -53,8 +53,8 @@ export class DynamicTable {
   #evict(room: number): void {
     while (this.#size > room) {
       const slot = this.#oldest % slots;
-      this.#size -= this.#ring?.[slot]?.size ?? 0;
-      if (this.#ring !== undefined) this.#ring[slot] = undefined;
+      this.#size -= this.#ring[slot]?.size ?? 0;
+      this.#ring[slot] = undefined;
       this.#oldest += 1;
     }
   }

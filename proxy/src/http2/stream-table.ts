@@ -10,7 +10,7 @@ export class StreamTable {
   readonly toTarget = new Lane();
   readonly toClient = new Lane();
   /** Ids of streams that closed, negative for a reset; round and round: a Map of them would be rebuilt again and again. */
-  #closed: Int32Array | undefined;
+  readonly #closed: number[] = [];
   #closings = 0;
 
   add(stream: Stream): void {
@@ -20,13 +20,12 @@ export class StreamTable {
   /** `reset`: by us, so that frames of it may still be under way; `done`: the client knows that it is over. */
   close(id: number, how: "reset" | "done"): void {
     this.open.delete(id);
-    this.#closed ??= new Int32Array(remembered);
     this.#closed[this.#closings++ % remembered] = how === "reset" ? -id : id;
   }
 
   /** Undefined when it was never used, or long ago. */
   howClosed(id: number): "reset" | "done" | undefined {
-    if (this.#closed?.includes(-id)) return "reset";
-    return this.#closed?.includes(id) ? "done" : undefined;
+    if (this.#closed.includes(-id)) return "reset";
+    return this.#closed.includes(id) ? "done" : undefined;
   }
 }
