@@ -48,6 +48,8 @@ const defaultBounds: AuditBounds = {
 
 /** Bytes of one write, unless one line is longer. */
 const chunkSize = 65_536;
+/** Chunks that are kept for the next lines, so many as a busy proxy fills while one is written. */
+const spareLimit = 16;
 
 /** Lines that are written together; encoded as they come, since texts that wait are dear to the garbage collector. */
 interface Chunk {
@@ -69,9 +71,9 @@ class Sink implements AuditSink {
   readonly #bounds: AuditBounds;
   /** Full ones, the oldest first. */
   #full: Chunk[] = [];
-  #filling: Chunk = createChunk(chunkSize);
-  /** Of a chunk that was written, for the next one. */
-  #spare: Buffer<ArrayBuffer> | undefined;
+  #filling: Chunk = { bytes: Buffer.allocUnsafeSlow(chunkSize), used: 0, lines: 0 };
+  /** Of chunks that were written, for the next ones: new ones would make V8 look through the whole heap again and again. */
+  readonly #spare: Buffer<ArrayBuffer>[] = [];
   /** Bytes in all of them, and in the one that is being written. */
   #waiting = 0;
   #file: { handle: FileHandle; inode: number } | undefined;
@@ -192,7 +194,7 @@ class Sink implements AuditSink {
       }
       this.#inHand = 0;
       this.#waiting -= bytes.length;
-      if (chunk.bytes.length === chunkSize) this.#spare = chunk.bytes;
+      if (chunk.bytes.length === chunkSize && this.#spare.length < spareLimit) this.#spare.push(chunk.bytes);
       this.#options.metrics.audited("written", chunk.lines);
       if (this.#full.length === 0 && this.#stopping === undefined) return;
     }
@@ -206,14 +208,18 @@ class Sink implements AuditSink {
     const oldest = this.#full.shift();
     if (oldest !== undefined) return oldest;
     const chunk = this.#filling;
-    this.#filling = createChunk(chunkSize, this.#spare);
-    this.#spare = undefined;
+    this.#filling = this.#createChunk(chunkSize);
     return chunk;
   }
 
   #nextFilling(size: number): void {
     if (this.#filling.lines > 0) this.#full.push(this.#filling);
-    this.#filling = createChunk(Math.max(chunkSize, size));
+    this.#filling = this.#createChunk(Math.max(chunkSize, size));
+  }
+
+  #createChunk(size: number): Chunk {
+    const spare = size === chunkSize ? this.#spare.pop() : undefined;
+    return { bytes: spare ?? Buffer.allocUnsafeSlow(size), used: 0, lines: 0 };
   }
 
   async #writeSome(bytes: Buffer, offset: number): Promise<number> {
@@ -278,10 +284,6 @@ class Sink implements AuditSink {
     this.#file = undefined;
     await file?.handle.close().catch(() => undefined);
   }
-}
-
-function createChunk(size: number, bytes = Buffer.allocUnsafeSlow(size)): Chunk {
-  return { bytes, used: 0, lines: 0 };
 }
 
 /** The clock's timers keep no process alive; the last lines should. */
