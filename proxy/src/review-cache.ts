@@ -47,8 +47,12 @@ export function createReviewCache<T>(options: ReviewCacheOptions): ReviewCache<T
   // A Map keeps the order of insertion: the first entry is the one that was not read for the longest time.
   const entries = new Map<string, Entry<T>>();
   const flights = new Map<string, Flight<T>>();
+  /** The last one of the map: most reads are of the same caller as the one before. */
+  let newest: Entry<T> | undefined;
 
   function remember(key: string, entry: Entry<T>): void {
+    if (entry === newest) return;
+    newest = entry;
     entries.delete(key);
     entries.set(key, entry);
     if (entries.size > most) for (const oldest of entries.keys()) return void entries.delete(oldest);

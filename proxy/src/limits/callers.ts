@@ -45,14 +45,18 @@ export function createCallerLimiter(options: CallerLimiterOptions): CallerLimite
   const { clock, metrics, remembered = 20_000 } = options;
   const usages = new Map<string, Usage>();
   const keys = keptKeys(keyOf);
+  /** The last one of the map: most requests are of the same caller as the one before. */
+  let newest: Usage | undefined;
 
   function usageOf(key: string, limits: CallerLimits, now: number): Usage {
     const known = usages.get(key);
+    if (known !== undefined && known === newest) return known;
     // Put again, so that the first of the map is the one that was not used for the longest time.
     if (known !== undefined) usages.delete(key);
     else if (usages.size >= remembered) forgetOne();
     const usage = known ?? { bucket: new TokenBucket(sizeOf(limits), now), open: 0 };
     usages.set(key, usage);
+    newest = usage;
     return usage;
   }
 
