@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import { newRequestId } from "../request-id.ts";
 import type { ResolvedConnector, Secret } from "@kube-connector/core";
 import type { AheadConnection } from "../ahead.ts";
 import { Refusal, reasonOf } from "../answers.ts";
@@ -76,7 +76,7 @@ export class RequestInHand {
 
   /** A UUID: the lines that the audit log has of it share it. */
   get id(): string {
-    return (this.#id ??= randomUUID());
+    return (this.#id ??= newRequestId());
   }
 }
 
