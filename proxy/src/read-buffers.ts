@@ -1,4 +1,5 @@
 import type { OnReadOpts } from "node:net";
+import { SpareBuffers } from "./spare-buffers.ts";
 
 /**
  * Gets what was read. `release` says that nobody will look at the bytes any more, so that others may be written over them:
@@ -9,10 +10,6 @@ export type OnBytes = (bytes: Buffer, release: () => void) => void;
 
 /** Most bytes of a TLS record. */
 const size = 16_384;
-/** Fewer than this come from Node's own pool of small buffers. */
-const small = 4096;
-/** Buffers that wait to be used again. */
-const most = 64;
 
 /**
  * Reading round Node's stream machinery, for sockets with one reader: no stream state per read, and no new buffer for each
@@ -21,7 +18,7 @@ const most = 64;
  */
 export class ReadBuffers {
   readonly #into = Buffer.allocUnsafeSlow(size);
-  readonly #free: Buffer[] = [];
+  readonly #spare = new SpareBuffers(size);
 
   /** What tls.connect takes as `onread`, in place of "data" events. */
   reader(onBytes: OnBytes): OnReadOpts {
@@ -36,31 +33,19 @@ export class ReadBuffers {
 
   /** The same for one who keeps nothing: the bytes are lent until the call returns, so that nothing is copied. */
   lender(onBytes: OnBytes): OnReadOpts {
+    const release = () => undefined;
     return {
       buffer: this.#into,
       callback: (count) => {
-        onBytes(this.#into.subarray(0, count), nothing);
+        onBytes(this.#into.subarray(0, count), release);
         return true;
       },
     };
   }
 
   #handOut(count: number, onBytes: OnBytes): void {
-    if (count < small) {
-      const bytes = Buffer.allocUnsafe(count);
-      this.#into.copy(bytes, 0, 0, count);
-      onBytes(bytes, nothing);
-      return;
-    }
-    const whole = this.#free.pop() ?? Buffer.allocUnsafeSlow(size);
-    this.#into.copy(whole, 0, 0, count);
-    let released = false;
-    onBytes(count === size ? whole : whole.subarray(0, count), () => {
-      if (released) return;
-      released = true;
-      if (this.#free.length < most) this.#free.push(whole);
-    });
+    const { bytes, release } = this.#spare.take();
+    this.#into.copy(bytes, 0, 0, count);
+    onBytes(count === size ? bytes : bytes.subarray(0, count), release);
   }
 }
-
-function nothing(): void {}

@@ -8,10 +8,10 @@ import { clientHeaderLines, mayTrailRequest, mayTrailResponse } from "../headers
 import type { UpstreamTarget } from "../target.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
 import { isSwitchTo } from "../upgrade.ts";
-import { headText, joined } from "./answer-text.ts";
+import { headText, joined, tokenRefused } from "./answer-text.ts";
 import { BodyFramer } from "./body.ts";
 import { type RequestHead, type ResponseHead, parseResponseHead } from "./head.ts";
-import { Inbox } from "./inbox.ts";
+import { answerHead, Inbox } from "./inbox.ts";
 import type { LastHeads } from "./last-heads.ts";
 import type { Admitted } from "./request.ts";
 
@@ -75,7 +75,7 @@ export class Exchange implements UpstreamUser {
   added: number | undefined;
   readonly requestBody = new BodyFramer(mayTrailRequest);
   readonly #answerBody = new BodyFramer(mayTrailResponse);
-  readonly #inbox = new Inbox();
+  readonly #inbox = new Inbox(answerHead);
   readonly #client: ExchangeClient;
   readonly #with: ExchangeCollaborators;
   #request: Allowed;
@@ -222,8 +222,8 @@ export class Exchange implements UpstreamUser {
 
   upstreamData(bytes: Buffer, release: () => void): void {
     try {
-      if (this.#state.name === "awaitingHead") this.#readHeads(bytes);
-      else if (this.#state.name === "answering") this.#passBody(bytes, 0, "", release);
+      if (this.#state.name === "awaitingHead") this.#readHeads(bytes, release);
+      else if (this.#state.name === "answering") this.#passBody(bytes, "", release);
     } catch (error) {
       this.#badAnswer(error);
     }
@@ -280,7 +280,7 @@ export class Exchange implements UpstreamUser {
     return this.#retry();
   }
 
-  #readHeads(bytes: Buffer): void {
+  #readHeads(bytes: Buffer, release: () => void): void {
     this.#inbox.add(bytes);
     while (this.#state.name === "awaitingHead") {
       const taken = this.#inbox.takeHead();
@@ -289,11 +289,11 @@ export class Exchange implements UpstreamUser {
       if (size > this.#with.limits.head) throw new Refusal(431, "The HTTP message's head is too large");
       if (taken === "incomplete") return;
       const head = parseResponseHead(taken.text, this.#request.head.method, this.#client.last.answers);
-      this.#takeHead(head, this.#state);
+      this.#takeHead(head, this.#state, release);
     }
   }
 
-  #takeHead(head: ResponseHead, state: { upstream: UpstreamConnection }): void {
+  #takeHead(head: ResponseHead, state: { upstream: UpstreamConnection }, release: () => void): void {
     if (head.status === 101) {
       this.#switch(head, state.upstream);
       return;
@@ -317,28 +317,31 @@ export class Exchange implements UpstreamUser {
     this.#state = { name: "answering", upstream: state.upstream, keep, close };
     this.#client.exchangeBegan(head);
     let more = warning === undefined ? "" : `${warningLine(warning)}\r\n`;
-    if (head.status === 401) more += `${warningLine(this.#tokenRefused())}\r\n`;
+    if (head.status === 401) more += `${warningLine(tokenRefused(this.#request.connector))}\r\n`;
     if (close) more += "Connection: close\r\n";
     const lines =
       this.#reduced === undefined ? this.#client.last.toClient.of(head) : clientHeaderLines(this.#reduced.head);
     this.#headText = headText(this.#reduced?.head ?? head, lines, more);
-    this.#passBody(rest, 0, this.#headText);
+    this.#passBody(rest, this.#headText, release);
   }
 
   /** Writes `head` and what of `bytes` belongs to the body, in one piece when there is a head. */
-  #passBody(bytes: Buffer, from: number, head: string, release?: () => void): void {
+  #passBody(bytes: Buffer, head: string, release: () => void): void {
     const state = this.#state;
     if (state.name !== "answering") return;
-    const end = this.#answerBody.done ? from : this.#answerBody.take(bytes, from);
+    const end = this.#answerBody.done ? 0 : this.#answerBody.take(bytes, 0);
     const { socket } = this.#client;
-    let count = end - from;
+    let count = end;
     let flowing = true;
     if (this.#reduced !== undefined) {
-      const text = this.#reduced.take(this.#headText, bytes.subarray(from, end), this.#answerBody.done);
+      const text = this.#reduced.take(this.#headText, bytes.subarray(0, end), this.#answerBody.done);
       count = text.length;
       if (count > 0) flowing = socket.write(text);
-    } else if (head !== "") flowing = socket.write(joined(head, bytes, from, end));
-    else if (count > 0) flowing = socket.write(count === bytes.length ? bytes : bytes.subarray(from, end), release);
+    } else if (head !== "") {
+      const whole = joined(head, bytes, end);
+      flowing = socket.write(whole.bytes, whole.release);
+      release(); // what came has been copied
+    } else if (end > 0) flowing = socket.write(end === bytes.length ? bytes : bytes.subarray(0, end), release);
     this.bytesOut += count;
     this.#with.metrics.bytes("out", count);
     if (this.#answerBody.done) this.#answered(end < bytes.length);
@@ -365,13 +368,6 @@ export class Exchange implements UpstreamUser {
     const more = `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`;
     this.#client.socket.write(headText(head, clientHeaderLines(head), more), "latin1");
     this.#client.exchangeSwitched(upstream, this.#inbox.takeAll());
-  }
-
-  /** kubectl shows nothing of a 401 but its own words, which send people to look at their kubeconfig. */
-  #tokenRefused(): string {
-    const { namespace, name, target } = this.#request.connector;
-    const what = `The target cluster at ${target.authority} refuses the stored token of connector ${namespace}/${name}`;
-    return `${what}; its admin should put a valid one into the Secret`;
   }
 
   get #headIsOut(): boolean {

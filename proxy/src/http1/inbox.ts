@@ -1,5 +1,7 @@
-/** Most heads are no longer. Bytes. */
-const usualHead = 2048;
+/** Most heads of requests are no longer, as most of them have a token. Bytes. */
+const requestHead = 2048;
+/** Most heads of answers; a small body behind one should not become a text as well. */
+export const answerHead = 512;
 
 const nothing = Buffer.alloc(0);
 
@@ -15,6 +17,11 @@ export class Inbox {
   #owned = false;
   /** Where the next search for the end of a head begins. */
   #searched = 0;
+  readonly #usualHead: number;
+
+  constructor(usualHead = requestHead) {
+    this.#usualHead = usualHead;
+  }
 
   get length(): number {
     return this.#end - this.#start;
@@ -65,7 +72,7 @@ export class Inbox {
     if (bytes === undefined) return "incomplete";
     if (this.#searched <= this.#start) {
       // Most heads have come whole. To look for the end in a text is much cheaper than in a Buffer.
-      const text = bytes.toString("latin1", this.#start, Math.min(this.#end, this.#start + usualHead));
+      const text = bytes.toString("latin1", this.#start, Math.min(this.#end, this.#start + this.#usualHead));
       const end = text.indexOf("\r\n\r\n");
       if (end >= 0) return this.#took(text.slice(0, end));
     }

@@ -1,4 +1,3 @@
-import { newRequestId } from "../request-id.ts";
 import type { ResolvedConnector, Secret } from "@kube-connector/core";
 import type { AheadConnection } from "../ahead.ts";
 import { Refusal, reasonOf } from "../answers.ts";
@@ -10,6 +9,7 @@ import type { Admission } from "../limits/callers.ts";
 import type { Door } from "../metrics.ts";
 import type { RequestInfo } from "../request-info.ts";
 import { wantedUpgrade } from "../upgrade.ts";
+import { newRequestId } from "../request-id.ts";
 import { type LastLines, parseRequestHead, type RequestHead, type ResponseHead } from "./head.ts";
 import type { Inbox } from "./inbox.ts";
 import { type Judged, policyMark } from "./judged.ts";
