@@ -183,7 +183,7 @@ async function report(): Promise<EngineReport> {
   const { user, system } = process.cpuUsage();
   return {
     states: Object.fromEntries([...counts].filter(([, count]) => count > 0)),
-    watches,
+    watches: watches.watch,
     follows,
     saves,
     ...(await memory()),

@@ -42,6 +42,8 @@ export interface Reflector<T> extends Running {
   get(key: string): T | undefined;
   entries(): IterableIterator<[string, T]>;
   size(): number;
+  /** Whether it lists again and again, as watching is forbidden. */
+  isPolling(): boolean;
   /** Milliseconds (monotonic) since the API server last said anything to this watch. */
   silence(): number;
 }
@@ -81,6 +83,7 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
   const stopping = new AbortController();
   const cache = new Map<string, T>();
   let synced = false;
+  let polling = false;
   let heard = clock.monotonic();
   let announce: () => void = () => undefined;
   const firstSync = new Promise<void>((resolve) => {
@@ -142,6 +145,7 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
       signal: stopping.signal,
     });
     setTrouble(undefined);
+    polling = false;
     heard = clock.monotonic();
     const listenAgain = (milliseconds: number) => {
       unheard = clock.after(milliseconds, () => {
@@ -193,6 +197,7 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
         const fault = error instanceof Fault ? error : undefined;
         if (options.pollWhenForbidden !== undefined && version !== "" && fault?.answer?.status === 403) {
           setTrouble(undefined);
+          polling = true;
           version = "";
           await sleep(clock, options.pollWhenForbidden, stopping.signal);
           continue;
@@ -229,6 +234,7 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
     get: (key) => cache.get(key),
     entries: () => cache.entries(),
     size: () => cache.size,
+    isPolling: () => polling,
     silence: () => clock.monotonic() - heard,
     async stop() {
       stopping.abort();

@@ -73,11 +73,11 @@ export interface Jobs extends Running {
   monitorUrl(run: Pick<RunRecord, "id" | "connector" | "namespace" | "attempts">): Promise<string | undefined>;
   /** What is configured. */
   connectors(): Promise<{ name: string; defaultNamespace?: string }[]>;
-  /** For metrics: runs by state, watches open, logs followed, runs that this process looks after. */
+  /** For metrics: runs by state, watches and polls, logs followed, runs that this process looks after. */
   figures(): Promise<{
     runs: Partial<Record<RunState, number>>;
     cleanupPending: number;
-    watches: number;
+    watches: { watch: number; poll: number };
     follows: number;
     owned: number;
   }>;
@@ -252,10 +252,14 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
         ...(defaultNamespace === undefined ? {} : { defaultNamespace }),
       })),
     async figures() {
+      const watches = [...clusters.all.values()].map(({ view }) => view.watches());
       return {
         runs: await store.count(),
         cleanupPending: engine.endedRuns(),
-        watches: [...clusters.all.values()].reduce((sum, { view }) => sum + view.watches(), 0),
+        watches: {
+          watch: watches.reduce((sum, { watch }) => sum + watch, 0),
+          poll: watches.reduce((sum, { poll }) => sum + poll, 0),
+        },
         follows: follows.held(),
         owned: engine.size(),
       };

@@ -38,7 +38,7 @@ export function createJobsMetrics(): JobsMetrics {
   const relists = counter("relists_total", "Lists because a watch could not go on.");
   const gaps = counter("log_gaps_total", "Gaps in logs.", ["reason"]);
   const runs = gauge("runs", "Runs of the history by state.", ["state"]);
-  const watches = gauge("watches", "Watches that are open.");
+  const watches = gauge("watches", "Kinds of objects followed, by watch, or by poll where watching is forbidden.", ["mode"]);
   const follows = gauge("log_follows", "Container logs that are followed.");
   const pending = gauge("cleanup_pending", "Ended runs whose clean-up is not done.");
   let shown: Pick<Jobs, "figures"> | undefined;
@@ -59,7 +59,7 @@ export function createJobsMetrics(): JobsMetrics {
       const figures = await shown?.figures();
       if (figures !== undefined) {
         for (const state of runStates) runs.set({ state }, figures.runs[state] ?? 0);
-        watches.set(figures.watches);
+        for (const mode of ["watch", "poll"] as const) watches.set({ mode }, figures.watches[mode]);
         follows.set(figures.follows);
         pending.set(figures.cleanupPending);
       }

@@ -20,14 +20,18 @@ const thing = (name: string, run: string, more: object = {}): Thing => ({
 });
 
 /** An API server with these objects, whose watches say what `send` says. */
-async function startRoom(objects: { jobs?: Thing[]; pods?: Thing[] } = {}, status = 200) {
+async function startRoom(objects: { jobs?: Thing[]; pods?: Thing[] } = {}, status = 200, watching = 200) {
   const watches = new Map<string, ServerResponse>();
   const lists: URL[] = [];
-  const answers = { status };
+  const answers = { status, watching };
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? "", "http://x");
     const kind = url.pathname.endsWith("/jobs") ? "jobs" : "pods";
     if (url.searchParams.get("watch") === "true") {
+      if (answers.watching !== 200) {
+        response.writeHead(answers.watching).end();
+        return;
+      }
       response.writeHead(200).flushHeaders();
       watches.set(kind, response);
       return;
@@ -89,7 +93,7 @@ test("more pods than a page: all are there, each with its own run, and only what
   const asked = lists.filter(({ pathname }) => pathname.endsWith("/pods"));
   expect(asked.map(({ searchParams }) => searchParams.get("continue"))).toEqual([null, "500", "1000"]);
   expect(asked[0]?.searchParams.get("labelSelector")).toBe("connectors.cpaas.io/engine=engine1234");
-  expect(view.watches()).toBe(2);
+  expect(view.watches()).toEqual({ watch: 2, poll: 0 });
 });
 
 test("what the pod says of restarts is kept: a container of one that is never restarted has ended for good", async () => {
@@ -171,6 +175,22 @@ test("where lists are refused there is trouble, which ends with the first that i
     .toEqual([true, undefined]);
 });
 
+test("where watching is forbidden the kinds are polled, which is told, until it is allowed", async () => {
+  const { view, answers, clock, lists } = await startRoom({}, 200, 403);
+  const a = view.view("batch", "a");
+  await a.synced;
+  await expect.poll(() => view.watches()).toEqual({ watch: 0, poll: 2 });
+  const before = lists.length;
+  answers.watching = 200;
+  await expect
+    .poll(() => {
+      clock.pass(5000);
+      return view.watches();
+    })
+    .toEqual({ watch: 2, poll: 0 });
+  expect([lists.length > before, a.trouble()]).toEqual([true, undefined]);
+});
+
 test("the watches end a minute after the last run, and not when another one comes before", async () => {
   const { view, clock } = await startRoom();
   const a = view.view("batch", "a");
@@ -178,13 +198,13 @@ test("the watches end a minute after the last run, and not when another one come
   await a.synced;
   a.release();
   clock.pass(120_000);
-  expect(view.watches()).toBe(2);
+  expect(view.watches()).toEqual({ watch: 2, poll: 0 });
   b.release();
   clock.pass(59_000);
   const c = view.view("batch", "c");
   clock.pass(120_000);
-  expect(view.watches()).toBe(2);
+  expect(view.watches()).toEqual({ watch: 2, poll: 0 });
   c.release();
   clock.pass(60_000);
-  expect(view.watches()).toBe(0);
+  expect(view.watches()).toEqual({ watch: 0, poll: 0 });
 });

@@ -57,8 +57,8 @@ interface Watched {
 export interface ClusterView {
   /** The namespace as that run sees it; released by who took it. */
   view(namespace: string, run: string): NamespaceView;
-  /** Watches that are open. */
-  watches(): number;
+  /** Kinds that are followed, one for each namespace: by a watch, or by lists where watching is forbidden. */
+  watches(): { watch: number; poll: number };
   stop(): Promise<void>;
 }
 
@@ -164,7 +164,11 @@ export function createClusterView(options: ClusterViewOptions): ClusterView {
         },
       };
     },
-    watches: () => 2 * namespaces.size,
+    watches() {
+      const kinds = [...namespaces.values()].flatMap(({ jobs, pods }) => [jobs, pods]);
+      const poll = kinds.filter((kind) => kind.isPolling()).length;
+      return { watch: kinds.length - poll, poll };
+    },
     async stop() {
       for (const [namespace, one] of namespaces) {
         one.cancelEnd?.();
