@@ -6,13 +6,15 @@ import { paths } from "./paths.ts";
 import { describeSource, type SourceItem } from "./source/parameters.ts";
 import { stripSource } from "./source/strip.ts";
 
-/** Objects asked for in one call. */
+/** Objects asked for in one call, unless told. */
 const pageSize = 100;
 
 export interface DiscoverQuery {
   connector: string;
   namespace: string;
   kind: "Job" | "CronJob";
+  /** Objects asked for, 1 to 1000; 100 unless told. A page has fewer where some of them are no sources. */
+  limit?: number;
   /** `next` of the page before. */
   cursor?: string;
   /** Also our own runs, and Jobs that a CronJob made. */
@@ -31,10 +33,15 @@ export interface SourcePage {
 
 /** One page of what can be cloned; each is kept as a snapshot, for when it is gone. */
 export async function discover(kube: Kube, store: Store, query: DiscoverQuery): Promise<SourcePage> {
-  const { connector, namespace, kind } = query;
+  const { connector, namespace, kind, limit = pageSize } = query;
   const path = kind === "Job" ? paths.jobs(namespace) : paths.cronJobs(namespace);
   const page = (cursor: string | undefined) =>
-    kube.list<KubeObject>(path, { limit: pageSize, ...(cursor === undefined ? {} : { continue: cursor }) });
+    kube.list<KubeObject>(path, {
+      limit,
+      // Our own runs may be most of what is there.
+      ...(query.all === true ? {} : { labelSelector: `!${runLabels.engine}` }),
+      ...(cursor === undefined ? {} : { continue: cursor }),
+    });
   let restarted = false;
   const found = await page(query.cursor).catch((error: unknown) => {
     if (query.cursor === undefined || !(error instanceof Fault && error.answer?.status === 410)) throw error;
@@ -56,8 +63,8 @@ export async function discover(kube: Kube, store: Store, query: DiscoverQuery): 
   };
 }
 
+/** What a CronJob has made is no source beside the CronJob itself. */
 function isSource({ metadata }: KubeObject): boolean {
-  const labels = (metadata.labels ?? {}) as Record<string, string>;
   const owners = (metadata.ownerReferences ?? []) as { kind?: string }[];
-  return labels[runLabels.engine] === undefined && !owners.some(({ kind }) => kind === "CronJob");
+  return !owners.some(({ kind }) => kind === "CronJob");
 }

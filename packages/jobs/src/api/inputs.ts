@@ -6,6 +6,8 @@ import { runStates } from "../run.ts";
 
 const flag = z.enum(["true", "false"]).transform((text) => text === "true");
 const words = z.string().min(1).max(1000);
+/** Of the API server, whose continue tokens have the length that they have. */
+const token = z.string().min(1).max(10_000);
 const count = (most: number) =>
   z
     .string()
@@ -44,7 +46,8 @@ export const queries = {
     connector: words,
     namespace: words,
     kind: z.enum(["Job", "CronJob"]),
-    cursor: words.optional(),
+    limit: count(1000).optional().describe("Objects that the cluster is asked for; 100 unless told."),
+    cursor: token.optional(),
     all: flag.optional(),
     allContainers: flag.optional(),
   }),

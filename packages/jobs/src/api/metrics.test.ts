@@ -23,7 +23,9 @@ test("what is told is what the README names, with those labels", async () => {
   metrics.relisted();
   metrics.gap("Rotated");
   const text = await metrics.text();
-  const types = new Map([...text.matchAll(/^# TYPE (kube_connector_\S+) (\S+)$/gm)].map(([, name, type]) => [name, type]));
+  const types = new Map(
+    [...text.matchAll(/^# TYPE (kube_connector_\S+) (\S+)$/gm)].map(([, name, type]) => [name, type]),
+  );
   const told = [...types].map(([name = "", type]) => {
     const series = type === "histogram" ? `${name}_count` : name;
     const [, labels = ""] = new RegExp(`^${series}(?:\\{([^}]*)\\})? \\S+$`, "m").exec(text) ?? [];

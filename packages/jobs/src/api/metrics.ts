@@ -38,7 +38,9 @@ export function createJobsMetrics(): JobsMetrics {
   const relists = counter("relists_total", "Lists because a watch could not go on.");
   const gaps = counter("log_gaps_total", "Gaps in logs.", ["reason"]);
   const runs = gauge("runs", "Runs of the history by state.", ["state"]);
-  const watches = gauge("watches", "Kinds of objects followed, by watch, or by poll where watching is forbidden.", ["mode"]);
+  const watches = gauge("watches", "Kinds of objects followed, by watch, or by poll where watching is forbidden.", [
+    "mode",
+  ]);
   const follows = gauge("log_follows", "Container logs that are followed.");
   const pending = gauge("cleanup_pending", "Ended runs whose clean-up is not done.");
   let shown: Pick<Jobs, "figures"> | undefined;

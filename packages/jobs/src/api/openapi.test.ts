@@ -25,7 +25,7 @@ const operations = Object.entries(document.paths).flatMap(([path, item]) =>
 
 test("every route is in the document, and none else", () => {
   // The routes are not called.
-  const router = createRoutes({} as Jobs, new AbortController().signal);
+  const router = createRoutes({} as Jobs, { stopping: new AbortController().signal, streams: 1 });
   const routes = router.stack.flatMap(({ route }) =>
     (route?.stack ?? []).map(({ method }) => `${method} /v1${route?.path.replaceAll(/:(\w+)/g, "{$1}")}`),
   );

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { definitionJsonSchema } from "../definition/definition.ts";
-import { diagnosisCategories, runStates } from "../run.ts";
 import { bodies, queries } from "./inputs.ts";
+import { ref, schemas, text } from "./schemas.ts";
 
 // The OpenAPI document, made from the schemas that check requests, so that it cannot say anything else.
 
@@ -15,7 +15,19 @@ interface Route {
   body?: z.ZodType | "definition";
   headers?: Record<string, string>;
   answers: Record<number, string>;
+  /** Statuses of refusals beside those that the rest of the route says. */
+  refusals?: readonly Refusal[];
 }
+
+/** Why a request is refused; the body says it in a sentence. */
+const refusals = {
+  400: "Wrong input: every mistake, a sentence each.",
+  401: "No token, or not this server's.",
+  404: "There is no such run, log or connector.",
+  409: "Not in the state that the run is in, or the key was used for another request.",
+  413: "The body is too long.",
+} as const;
+type Refusal = keyof typeof refusals;
 
 const routes: readonly Route[] = [
   {
@@ -27,6 +39,7 @@ const routes: readonly Route[] = [
     body: "definition",
     headers: { "Idempotency-Key": "The same key and body give the same run; another body is refused with 409." },
     answers: { 201: "Submission", 200: "SubmissionOrDryRun" },
+    refusals: [404, 409],
   },
   {
     method: "get",
@@ -43,6 +56,7 @@ const routes: readonly Route[] = [
     id: "removeRun",
     summary: "Forget an ended run, with its log.",
     answers: { 204: "" },
+    refusals: [409],
   },
   {
     method: "post",
@@ -51,6 +65,7 @@ const routes: readonly Route[] = [
     summary: "Cancel.",
     body: bodies.cancel,
     answers: { 202: "RunAnswer" },
+    refusals: [409],
   },
   {
     method: "post",
@@ -59,6 +74,7 @@ const routes: readonly Route[] = [
     summary: "Stop its pods.",
     body: bodies.none,
     answers: { 202: "RunAnswer" },
+    refusals: [409],
   },
   {
     method: "post",
@@ -67,6 +83,7 @@ const routes: readonly Route[] = [
     summary: "Go on.",
     body: bodies.none,
     answers: { 202: "RunAnswer" },
+    refusals: [409],
   },
   {
     method: "post",
@@ -75,6 +92,7 @@ const routes: readonly Route[] = [
     summary: "The same again, as a new run.",
     body: bodies.retry,
     answers: { 201: "RunAnswer" },
+    refusals: [409],
   },
   {
     method: "get",
@@ -108,6 +126,7 @@ const routes: readonly Route[] = [
     summary: "What can be cloned.",
     query: queries.sources,
     answers: { 200: "SourcePage" },
+    refusals: [404],
   },
   {
     method: "post",
@@ -125,76 +144,6 @@ const routes: readonly Route[] = [
     answers: { 200: "Connectors" },
   },
 ];
-
-const object = (properties: Record<string, unknown>, required = Object.keys(properties)) => ({
-  type: "object",
-  properties,
-  required,
-});
-const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` });
-const text = { type: "string" };
-const number = { type: "integer" };
-const list = (items: unknown) => ({ type: "array", items });
-
-const schemas: Record<string, unknown> = {
-  Error: object({ error: object({ code: text, message: text }) }),
-  Diagnosis: object(
-    { category: { enum: diagnosisCategories }, message: text, hint: text, pod: text, container: text },
-    ["category", "message", "hint"],
-  ),
-  Run: {
-    ...object(
-      {
-        id: text,
-        connector: text,
-        namespace: text,
-        name: text,
-        state: { enum: runStates },
-        status: { enum: ["Starting", "Running", "Success", "Failed", "Cancelled", "Unknown"] },
-        reason: text,
-        message: text,
-        since: text,
-        stale: { type: "boolean" },
-        diagnosis: ref("Diagnosis"),
-        progress: object({
-          active: number,
-          ready: number,
-          succeeded: number,
-          failed: number,
-          completions: { type: ["integer", "null"] },
-        }),
-        createdAt: text,
-        startedAt: text,
-        endedAt: text,
-        attempts: list({ type: "object" }),
-        definition: { type: "object" },
-        cleanup: object({ state: { enum: ["Pending", "Done", "Kept"] }, until: text, problem: text }, ["state"]),
-        outputs: { type: "object", additionalProperties: text },
-        log: object({ lines: number, bytes: number, gaps: number, sha256: text }, ["lines", "bytes", "gaps"]),
-        retryOf: text,
-        version: number,
-      },
-      ["id", "connector", "namespace", "name", "state", "status", "reason", "createdAt", "cleanup"],
-    ),
-  },
-  RunAnswer: object({ run: ref("Run"), monitorUrl: text }, ["run"]),
-  RunPage: object({ runs: list(ref("Run")), next: text }, ["runs"]),
-  Submission: object({ run: ref("Run"), warnings: list(text) }),
-  DryRun: object(
-    {
-      manifest: { type: "object" },
-      differences: list({ type: "object" }),
-      warnings: list(text),
-      source: { type: "object" },
-    },
-    ["manifest", "differences", "warnings"],
-  ),
-  SubmissionOrDryRun: { oneOf: [ref("Submission"), ref("DryRun")] },
-  FoundLines: object({ lines: list(object({ line: text, offset: number })) }),
-  SourcePage: object({ items: list({ type: "object" }), next: text }, ["items"]),
-  SweepReport: object({ deleted: list(text), orphans: list(text), problems: list(text) }),
-  Connectors: object({ connectors: list(object({ name: text, defaultNamespace: text }, ["name"])) }),
-};
 
 function parameters({ path, query, headers = {} }: Route): unknown[] {
   const found: unknown[] = [];
@@ -221,9 +170,25 @@ function answer(name: string): unknown {
     };
   }
   if (name === "text") return { description: "The log.", content: { "text/plain": { schema: text } } };
-  if (name === "events")
-    return { description: "Server-sent events.", content: { "text/event-stream": { schema: text } } };
+  if (name === "events") {
+    const description = "Server-sent events: the data of each is a RunEvent, or LogLines where its type is log.";
+    return { description, content: { "text/event-stream": { schema: text } } };
+  }
   return { description: name, content: { "application/json": { schema: ref(name) } } };
+}
+
+function refusalsOf({ path, query, body, headers, refusals: more = [] }: Route): Refusal[] {
+  return [
+    ...((query ?? body ?? headers) === undefined ? [] : ([400] as const)),
+    401,
+    ...(path.includes("{id}") ? ([404] as const) : []),
+    ...(body === undefined ? [] : ([413] as const)),
+    ...more,
+  ];
+}
+
+function refusal(description: string): unknown {
+  return { description, content: { "application/json": { schema: ref("Error") } } };
 }
 
 /** A schema without its own dialect, which is the document's. */
@@ -256,7 +221,8 @@ export function openApiDocument(): Record<string, unknown> {
             }),
         responses: {
           ...Object.fromEntries(Object.entries(answers).map(([status, name]) => [status, answer(name)])),
-          default: { description: "What is wrong.", content: { "application/json": { schema: ref("Error") } } },
+          ...Object.fromEntries(refusalsOf(route).map((status) => [status, refusal(refusals[status])])),
+          default: refusal("What is wrong; 503 and 504 say in Retry-After when to ask again."),
         },
       },
     };

@@ -6,9 +6,13 @@ import { isTerminal } from "../run.ts";
 import { parsePosition, sendEvents } from "./events.ts";
 import { bodies, queries, readInput } from "./inputs.ts";
 
-/** The routes under /v1. */
-export function createRoutes(jobs: Jobs, stopping: AbortSignal): Router {
+/** The routes under /v1. `streams`: event streams at a time, at most. */
+export function createRoutes(
+  jobs: Jobs,
+  { stopping, streams: most }: { stopping: AbortSignal; streams: number },
+): Router {
   const routes = Router();
+  let streams = 0;
   const idOf = (request: Request) => String(request.params.id);
 
   routes.post("/runs", async (request, response) => {
@@ -89,7 +93,14 @@ export function createRoutes(jobs: Jobs, stopping: AbortSignal): Router {
       response.status(204).end();
       return;
     }
-    await sendEvents(response, { jobs, run: run.id, from, filter, withLogs: logs, signal: stopping });
+    if (streams >= most)
+      throw new Fault("unavailable", `${most} event streams are open, which is the most: end one, or ask again later`);
+    streams += 1;
+    try {
+      await sendEvents(response, { jobs, run: run.id, from, filter, withLogs: logs, signal: stopping });
+    } finally {
+      streams -= 1;
+    }
   });
 
   routes.get("/sources", async (request, response) => {

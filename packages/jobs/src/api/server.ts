@@ -18,21 +18,24 @@ export interface JobsApiOptions {
   tokenFile: string;
   /** Certificate and key, files of PEM; needed on anything but loopback. */
   tls?: { certificate: string; key: string };
+  /** Event streams at a time; 1000 unless told. */
+  streams?: number;
   metrics: JobsMetrics;
   log: Log;
 }
 
 /** Bytes of a request's body. */
 const largestBody = 1_048_576;
-/** Connections at a time. */
+/** Connections at a time; half of them for those that ask and go. */
 const mostConnections = 2000;
+const mostStreams = 1000;
 
 /**
  * The HTTP API and the page. Throws an `invalid_argument` Fault where the token would be seen by others: on an address that
  * is not loopback, without TLS.
  */
 export async function startJobsApi(options: JobsApiOptions): Promise<Running & { port: number; url: string }> {
-  const { jobs, listen, log, tls, metrics } = options;
+  const { jobs, listen, log, tls, metrics, streams = mostStreams } = options;
   if (tls === undefined && !isLoopbackHost(listen.host)) {
     throw new Fault(
       "invalid_argument",
@@ -80,7 +83,7 @@ export async function startJobsApi(options: JobsApiOptions): Promise<Running & {
       throw new Fault("invalid_argument", "Send the body as Content-Type: application/json");
     next();
   });
-  app.use("/v1", createRoutes(jobs, stopping.signal));
+  app.use("/v1", createRoutes(jobs, { stopping: stopping.signal, streams }));
   app.use((request: Request) => {
     throw new Fault("not_found", `There is no ${request.method} ${request.path}; /openapi.json lists what there is`);
   });
