@@ -150,3 +150,32 @@ test("mistakes are told all at once, before anything is kept", async () => {
   );
   expect((await jobs.list({ limit: 1000 })).runs.length).toBe(before);
 });
+
+test("whoever has read what happened finds the run like that, also while the history is slow to answer", async () => {
+  const slow = await room.start(await room.folder(), {
+    wrap: (store) =>
+      Object.assign(Object.create(store) as typeof store, {
+        // Others see a change before its save has been answered.
+        save: async (...of: Parameters<typeof store.save>) => {
+          const saved = await store.save(...of);
+          await new Promise((resolve) => setTimeout(resolve, 200));
+          return saved;
+        },
+      }),
+  });
+  try {
+    const { run } = await slow.jobs.submit(definition({ lines: 1, stay: 100 }));
+    const states: [unknown, string][] = [];
+    for (let last = 0, ended = false; !ended; await new Promise((resolve) => setTimeout(resolve, 5))) {
+      const [event] = await slow.store.events(run.id, last, 1);
+      if (event?.type === "state") states.push([event.data.state, (await slow.jobs.get(run.id)).state]);
+      last = event?.number ?? last;
+      ended = event?.type === "end";
+    }
+    expect(states.at(-1)).toEqual(["Succeeded", "Succeeded"]);
+    const order = states.map(([told]) => told);
+    for (const [told, found] of states) expect(order.indexOf(found)).toBeGreaterThanOrEqual(order.indexOf(told));
+  } finally {
+    await slow.stop();
+  }
+});

@@ -173,7 +173,7 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
   const submission = { store, owner, clock, slots, kube };
 
   async function get(id: string): Promise<RunRecord> {
-    const run = engine.owned(id) ?? (await store.read(id));
+    const run = (await engine.settled(id)) ?? (await store.read(id));
     if (run === undefined) throw new Fault("not_found", `There is no run ${id.slice(0, 64)}`);
     return run;
   }

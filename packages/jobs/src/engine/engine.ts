@@ -38,6 +38,8 @@ export interface Engine extends Running {
   wake(run: string): void;
   /** The record as this engine has it; undefined when it does not own the run. */
   owned(run: string): RunRecord | undefined;
+  /** The same, with a change that is being kept: whoever has read its event sees what it tells. */
+  settled(run: string): Promise<RunRecord | undefined>;
   size(): number;
   /** Runs that it owns, which have ended and are not cleaned up. */
   endedRuns(): number;
@@ -292,6 +294,10 @@ export function startEngine(options: {
     hear,
     wake: (run) => queue.add(run),
     owned: (run) => lives.get(run)?.record,
+    async settled(run) {
+      await lives.get(run)?.saving?.catch(() => undefined);
+      return lives.get(run)?.record;
+    },
     size: () => lives.size,
     endedRuns: () => [...lives.values()].filter(({ record }) => isTerminal(record.state)).length,
     async stop() {

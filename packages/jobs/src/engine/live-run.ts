@@ -13,6 +13,8 @@ import type { SlotRequest, Slots } from "../submit/slots.ts";
 
 export interface LiveRun {
   record: RunRecord;
+  /** A change on its way to the history, where others may see it before `record` is it. */
+  saving: Promise<void> | undefined;
   view: NamespaceView | undefined;
   log: RunLog | undefined;
   /** The log is being completed. */
@@ -84,6 +86,7 @@ export function createLiveRun(
 ): LiveRun {
   return {
     record,
+    saving: undefined,
     view: undefined,
     log: undefined,
     collecting: false,
@@ -174,14 +177,26 @@ export async function change(
     });
   }
   events.push(...told);
+  live.saving = save(live, parts, next, events);
+  await live.saving;
+  live.gaps = live.gaps.slice(gaps.length);
+  parts.onSaved(live.record, events);
+}
+
+async function save(
+  live: LiveRun,
+  { store, owner }: EngineParts,
+  next: RunRecord,
+  events: readonly NewEvent[],
+): Promise<void> {
   try {
-    live.record = await parts.store.save(next, events, parts.owner);
+    live.record = await store.save(next, events, owner);
   } catch (error) {
     live.unsaved = true;
     throw error;
+  } finally {
+    live.saving = undefined;
   }
-  live.gaps = live.gaps.slice(gaps.length);
-  parts.onSaved(live.record, events);
 }
 
 /** Pods that come and go are no event. */
