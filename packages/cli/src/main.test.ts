@@ -51,6 +51,12 @@ test("help names every command, and the README does", async () => {
   for (const command of commands) expect(readme).toContain(`\`kube-connector ${command}`);
 });
 
+test("help whose reader has gone ends without a word", async () => {
+  const line = '"$0" "$1" jobs run --help | true';
+  const said = await promisify(execFile)("sh", ["-c", line, process.execPath, main]);
+  expect(said).toEqual({ stdout: "", stderr: "" });
+});
+
 test("nothing but commander is imported before the subcommand is known", () => {
   const text = readFileSync(main, "utf8");
   const imported = [...text.matchAll(/^import (?!type)[^;]* from "([^"]+)"/gm)].map((match) => match[1]);

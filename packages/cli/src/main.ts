@@ -197,18 +197,18 @@ program
     };
   });
 
+// A pipe whose reader is gone is no reason to fail.
+process.stdout.on("error", () => undefined);
+process.stderr.on("error", () => undefined);
 try {
   await program.parseAsync();
   if (start !== undefined) {
     const begin: Start = start;
-    // A terminal that is closed asks to end as Ctrl-C does, so that no kubeconfig stays behind; and a pipe whose reader is
-    // gone is no reason to end.
+    // A terminal that is closed asks to end as Ctrl-C does, so that no kubeconfig stays behind.
     process.once("SIGTERM", () => {
       isTerminated = true;
     });
     process.once("SIGHUP", () => process.kill(process.pid, "SIGTERM"));
-    process.stdout.on("error", () => undefined);
-    process.stderr.on("error", () => undefined);
     const { runMain } = await import("@kube-connector/core");
     await runMain((_argv, env) => begin(env));
   }

@@ -205,7 +205,9 @@ async function refusal(response: Dispatcher.ResponseData, doing: string): Promis
   } catch {
     // A proxy in between may answer with anything; the status code says enough.
   }
-  const message = typeof status?.message === "string" ? status.message : `status ${response.statusCode}`;
+  const said = typeof status?.message === "string" ? status.message : `status ${response.statusCode}`;
+  // An API server says nothing but "Unauthorized"; our proxy adds whose token that was.
+  const message = (response.statusCode === 401 ? warningOf(response.headers.warning) : undefined) ?? said;
   const retryAfter = Number(response.headers["retry-after"]);
   return new Fault(codes[response.statusCode] ?? "unavailable", `${doing}: ${message}`, undefined, {
     status: response.statusCode,
@@ -213,6 +215,12 @@ async function refusal(response: Dispatcher.ResponseData, doing: string): Promis
     fields: (status?.details?.causes ?? []).flatMap((cause) => (typeof cause.field === "string" ? [cause.field] : [])),
     ...(Number.isFinite(retryAfter) && retryAfter >= 0 ? { retryAfterSeconds: retryAfter } : {}),
   });
+}
+
+/** The text of the last warning. https://www.rfc-editor.org/rfc/rfc7234#section-5.5 */
+function warningOf(header: string | string[] | undefined): string | undefined {
+  const texts = [header ?? []].flat().flatMap((line) => [...line.matchAll(/299 \S+ "((?:[^"\\]|\\.)*)"/g)]);
+  return texts.at(-1)?.[1]?.replaceAll(/\\(.)/g, "$1");
 }
 
 const serviceAccountFolder = "/var/run/secrets/kubernetes.io/serviceaccount";

@@ -23,6 +23,8 @@ export type Begin = (
   work: (signal: AbortSignal, env: Readonly<Record<string, string | undefined>>) => Promise<number>,
 ) => void;
 
+const outcomes = "Exit status: 0 Succeeded, or detached; 10 Failed, 11 TimedOut, 12 Cancelled, 13 Lost.";
+
 const many = (value: string, before: string[] | undefined) => [...(before ?? []), value];
 
 function whole(text: string): number {
@@ -97,6 +99,8 @@ Exit status of run, retry, logs --follow and show --wait: 0 Succeeded (or detach
     )
     .option("--set <name=value>", "the value of [[name]] in the definition; may be repeated", many, [])
     .option("--set-file <name=file>", "the same, from a file; may be repeated", many, [])
+    .option("--requests <list>", "what a node must have free for each pod, such as cpu=250m,memory=512Mi")
+    .option("--limits <list>", "what each pod may use at most, such as cpu=1,memory=1Gi")
     .option("--completions <n>", "pods to succeed", whole)
     .option("--parallelism <n>", "pods at once", whole)
     .option("--timeout <seconds>", "the Job's active deadline; 0: none", whole)
@@ -120,11 +124,12 @@ Exit status of run, retry, logs --follow and show --wait: 0 Succeeded (or detach
     .addHelpText(
       "after",
       `
-A flag stands above the file. Ctrl-C leaves the run going and says how to come back; a second one quits at once.
+Flags override the file. Ctrl-C leaves the run going and says how to come back; a second one quits at once.
+${outcomes}
 
 Examples:
   kube-connector jobs run report.yaml --set day=2026-03-01
-  kube-connector jobs run --name hello --image busybox:1.37 -- echo hello
+  kube-connector jobs run --name hello --image busybox:1.37 --requests cpu=100m,memory=64Mi -- echo hello
   kube-connector jobs run --from cronjob/tidy --env REGION=eu --dry-run server`,
     )
     .action((_file: string | undefined, _command: string[], flags: object, self: Command) => {
@@ -199,6 +204,7 @@ Examples:
     .option("--cancel-on-interrupt", "Ctrl-C cancels the run and waits", false)
     .option("--exit-from <container>", "end with that container's exit status")
     .addOption(outputOption("table", "json", "yaml", "ndjson"))
+    .addHelpText("after", `\n${outcomes}`)
     .action((run: string, flags: object) =>
       begin(async (...at) => (await import("./run.ts")).retryCommand(run, flags as never, ...at)),
     );
@@ -206,12 +212,14 @@ Examples:
   command("discover", "list Jobs and CronJobs that can be cloned, with their variables")
     .option("--connector <name>", "the connector; may be left out when there is one only")
     .option("-n, --namespace <name>", "where they are")
-    .addOption(new Option("--kind <kind>", "which").choices(["Job", "CronJob"]))
+    .addOption(new Option("--kind <kind>", "which; both unless told").choices(["Job", "CronJob"]))
     .option("--all", "also runs of ours, and Jobs that a CronJob made", false)
     .option("--all-containers", "variables of all containers, not of the first alone", false)
+    .option("--limit <n>", "how many at most, 1 to 1000; all unless told", whole)
+    .option("--cursor <text>", "go on from a page before")
     .addOption(outputOption("table", "json", "yaml", "ndjson"))
     .action((flags: object) =>
-      begin(async (...at) => (await import("./show.ts")).discoverCommand(flags as never, ...at)),
+      begin(async (...at) => (await import("./discover.ts")).discoverCommand(flags as never, ...at)),
     );
 
   command("clean", "delete what ended runs have left in the clusters")
@@ -227,5 +235,8 @@ Examples:
     .action((flags: object) =>
       begin(async (...at) => (await import("./serve.ts")).serveCommand(flags as never, ...at)),
     );
-  for (const one of jobs.commands) withSession(one);
+  for (const one of jobs.commands) {
+    withSession(one);
+    one.showHelpAfterError(`Try kube-connector jobs ${one.name()} --help.`);
+  }
 }

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { Fault } from "@kube-connector/core";
 import { parse } from "yaml";
 
-// From a file and flags to a run definition, before it is checked. A flag stands above the file.
+// From a file and flags to a run definition, before it is checked. Flags override the file.
 
 export interface DefinitionFlags {
   connector?: string;
@@ -15,6 +15,8 @@ export interface DefinitionFlags {
   secretEnv: string[];
   set: string[];
   setFile: string[];
+  requests?: string;
+  limits?: string;
   completions?: number;
   parallelism?: number;
   timeout?: number;
@@ -54,6 +56,10 @@ export async function describeRun(
   const secretEnv = await files("--secret-env", flags.secretEnv);
   const vars = [...pairs("--set", flags.set), ...(await files("--set-file", flags.setFile))];
   const source = sourceOf(flags.from, wrong);
+  const resources = defined({
+    requests: quantitiesOf("--requests", flags.requests, wrong),
+    limits: quantitiesOf("--limits", flags.limits, wrong),
+  });
 
   const { connector, namespace, name, image, completions, parallelism, timeout, runKey, container } = flags;
   const isClone = source !== undefined || given.source !== undefined || given.job !== undefined;
@@ -73,6 +79,10 @@ export async function describeRun(
     });
   } else if (env.length > 0) value.env = merged(given.env, Object.fromEntries(env));
   if (!isClone && container !== undefined) value.container = container;
+  if (Object.keys(resources).length > 0) {
+    const of = isClone ? (value.overlay = merged(value.overlay, {})) : value;
+    of.resources = withQuantities(of.resources, resources);
+  }
   if (vars.length > 0) value.vars = merged(given.vars, Object.fromEntries(vars));
   if (secretEnv.length > 0) value.secretEnv = merged(given.secretEnv, Object.fromEntries(secretEnv));
   return { definition: value, wrong };
@@ -110,6 +120,22 @@ function sourceOf(text: string | undefined, wrong: string[]): { kind: string; na
   }
   wrong.push(`--from ${text} should be job/NAME or cronjob/NAME`);
   return undefined;
+}
+
+/** `cpu=250m,memory=1Gi`, as `kubectl set resources` takes it. */
+function quantitiesOf(name: string, list: string | undefined, wrong: string[]): Record<string, string> | undefined {
+  if (list === undefined) return undefined;
+  const pairs = list.split(",").map((text) => /^([^=\s]+)=([^=\s]+)$/.exec(text)?.slice(1) ?? []);
+  if (pairs.every(({ length }) => length === 2)) return Object.fromEntries(pairs) as Record<string, string>;
+  wrong.push(`${name} ${list} should be RESOURCE=QUANTITY with commas between, such as cpu=250m,memory=512Mi`);
+  return undefined;
+}
+
+/** Those of the flags, and what the file has beside them. */
+function withQuantities(before: unknown, more: Record<string, unknown>): Record<string, unknown> {
+  const given = merged(before, {});
+  const both = Object.entries(more).map(([kind, list]) => [kind, merged(given[kind], list as object)]);
+  return { ...given, ...Object.fromEntries(both) };
 }
 
 function merged(before: unknown, more: object): Record<string, unknown> {

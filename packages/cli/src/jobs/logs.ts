@@ -34,7 +34,8 @@ export async function logsCommand(id: string, flags: LogsFlags, signal: AbortSig
       : foundLines(jobs.searchLog(id, search, { pod, container, limit: mostFound }))) {
       if (!(await print(lines))) break;
     }
-    return signal.aborted ? exitStatus.interrupted : 0;
+    if (signal.aborted) return exitStatus.interrupted;
+    return flags.follow ? statusOfRun(await jobs.get(id)) : 0;
   } finally {
     await session.stop();
   }

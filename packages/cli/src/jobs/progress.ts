@@ -89,5 +89,5 @@ export function describe(run: RunRecord, now?: number): string {
 
 /** `Failed (BackoffLimitExceeded)`: the state, with its reason where that says more. */
 export function stateOf({ state, reason }: Pick<RunRecord, "state" | "reason">): string {
-  return ["", state, "CompletionsReached"].includes(reason) ? state : `${state} (${reason})`;
+  return ["", state, "CompletionsReached", "JobSuspended"].includes(reason) ? state : `${state} (${reason})`;
 }

@@ -27,6 +27,12 @@ export async function runCommand(options: {
 }): Promise<number> {
   const { file, rest, flags, signal, env } = options;
   if (flags.detach && flags.wait) throw new Fault("invalid_argument", "--detach and --wait exclude each other");
+  if (file === undefined && flags.image === undefined && flags.from === undefined) {
+    throw new Fault(
+      "invalid_argument",
+      "Say what to run: a FILE that describes it, --image with an image, or --from with job/NAME or cronjob/NAME",
+    );
+  }
   const { definition, wrong } = await describeRun(file, rest, flags, process.stdin);
   const session = await openSession(flags, env);
   try {

@@ -1,11 +1,11 @@
-import type { RunRecord, RunState, RunSummary } from "@kube-connector/jobs";
-import { isTerminal } from "@kube-connector/jobs";
+import { Fault } from "@kube-connector/core";
+import { isTerminal, type RunRecord, type RunState, runStates, type RunSummary } from "@kube-connector/jobs";
 import type { Output, SessionFlags } from "./commands.ts";
 import { compareRuns } from "./compare.ts";
 import { waitFor } from "./follow.ts";
 import { age, oneLine, printTable, printValue, writeTo } from "./print.ts";
 import { describe, stateOf } from "./progress.ts";
-import { type Env, onlyConnector, openHistory, openSession } from "./session.ts";
+import { type Env, openHistory, openSession } from "./session.ts";
 import { exitStatus, statusOfRun } from "./status.ts";
 
 const write = writeTo(process.stdout);
@@ -24,6 +24,9 @@ export async function listCommand(
   _signal: AbortSignal,
   env: Env,
 ): Promise<number> {
+  const odd = flags.state.filter((one) => !(runStates as readonly string[]).includes(one));
+  if (odd.length > 0)
+    throw new Fault("invalid_argument", `--state ${odd.join(", ")} should be one of ${runStates.join(", ")}`);
   const session = await openHistory(flags, env);
   try {
     const { state, connector, namespace, name, limit, cursor, output } = flags;
@@ -38,14 +41,24 @@ export async function listCommand(
     if (output === "table") printRuns(page.runs);
     else if (output === "ndjson") for (const run of page.runs) printValue(write, output, run);
     else printValue(write, output, page);
-    if (output === "table" && page.next !== undefined) process.stderr.write(`There are more: --cursor ${page.next}\n`);
+    sayNext(output, page.next);
     return 0;
   } finally {
     await session.stop();
   }
 }
 
+/** Where the next page begins; json and yaml hold it themselves. */
+export function sayNext(output: Output, next: string | undefined): void {
+  if (next !== undefined && (output === "table" || output === "ndjson"))
+    process.stderr.write(`There are more: --cursor ${next}\n`);
+}
+
 function printRuns(runs: readonly RunSummary[]): void {
+  if (runs.length === 0) {
+    process.stderr.write("No runs found\n");
+    return;
+  }
   const now = Date.now();
   printTable(
     write,
@@ -124,62 +137,5 @@ function printRun(run: RunRecord, monitor: string | undefined): void {
         oneLine(exit.message ?? ""),
       ]),
     );
-  }
-}
-
-/** `jobs discover`. */
-export async function discoverCommand(
-  flags: SessionFlags & {
-    connector?: string;
-    namespace?: string;
-    kind?: "Job" | "CronJob";
-    all: boolean;
-    allContainers: boolean;
-    output: Output;
-  },
-  _signal: AbortSignal,
-  env: Env,
-): Promise<number> {
-  const session = await openSession(flags, env);
-  try {
-    const connector = await onlyConnector(session, flags.connector);
-    const namespace =
-      flags.namespace ??
-      (await session.jobs.connectors()).find(({ name }) => name === connector)?.defaultNamespace ??
-      "default";
-    const items = [];
-    for (const kind of flags.kind === undefined ? (["CronJob", "Job"] as const) : [flags.kind]) {
-      let cursor: string | undefined;
-      do {
-        const { all, allContainers } = flags;
-        const page = await session.jobs.discover({
-          connector,
-          namespace,
-          kind,
-          all,
-          allContainers,
-          ...(cursor === undefined ? {} : { cursor }),
-        });
-        items.push(...page.items);
-        cursor = page.next;
-      } while (cursor !== undefined);
-    }
-    const { output } = flags;
-    if (output === "table") {
-      printTable(
-        write,
-        ["SOURCE", "SCHEDULE", "IMAGE", "PARAMETERS"],
-        items.map((item) => [
-          `${item.kind.toLowerCase()}/${item.name}`,
-          item.schedule ?? "",
-          item.containers[0]?.image ?? "",
-          item.parameters.map(({ name, default: value, from }) => `${name}=${value ?? `<${from ?? ""}>`}`).join(" "),
-        ]),
-      );
-    } else if (output === "ndjson") for (const item of items) printValue(write, output, item);
-    else printValue(write, output, items);
-    return 0;
-  } finally {
-    await session.stop();
   }
 }
