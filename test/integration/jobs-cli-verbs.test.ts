@@ -189,8 +189,25 @@ test("each exit status is that of the run, also for whoever asks later; of the r
       expect([name, shown.status, parse(shown.stdout)]).toEqual([name, status, expect.objectContaining({ state })]);
     }),
   );
-  const refused = await place.run("discover", "-n", "kube-system");
+  const [refused, forbidden, named] = await Promise.all([
+    place.run("discover", "-n", "kube-system"),
+    place.run("run", await file({}, { namespace: "kube-system" }), "--history", join(place.folder, "other.db")),
+    place.run("show", "bad"),
+  ]);
   expect([refused.status, refused.stderr]).toEqual([3, expect.stringContaining("kube-system")]);
+  // There is nothing to wait for, and no account to create.
+  expect([forbidden.status, forbidden.stderr]).toEqual([
+    10,
+    expect.stringMatching(/Failed \(Rejected\): .*cannot create/),
+  ]);
+  expect(forbidden.stderr).toContain(
+    "Have the connector's policy and its stored token allow it to create jobs there.\n",
+  );
+  expect(forbidden.stderr).not.toContain("warn: ");
+  expect([named.status, named.stderr]).toEqual([
+    1,
+    "There is no run bad in this history; a run goes by the id that a list of runs shows\n",
+  ]);
   const odd = await place.run("list", "--state", "Happy");
   expect([odd.status, odd.stderr]).toEqual([
     2,

@@ -23,7 +23,7 @@ export type { DryRun, Submitted } from "./submit/submission.ts";
 export { forTerminal, type GapReason, gapReasons, type LineFilter, type LogLine, parseLine } from "./logs/line.ts";
 export type { LivePiece } from "./logs/read-live.ts";
 export { type Found, type LogQueryOptions, readLog, searchLog } from "./logs/read-log.ts";
-export { isRunId } from "./run-id.ts";
+export { isRunId, noSuchRun } from "./run-id.ts";
 export type { Profile } from "./submit/slots.ts";
 export {
   type Attempt,

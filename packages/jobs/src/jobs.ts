@@ -17,7 +17,7 @@ import { followLive, type LivePiece } from "./logs/read-live.ts";
 import { type Found, type LogQueryOptions, readLog, searchLog } from "./logs/read-log.ts";
 import { type RunLog, startRunLog } from "./logs/run-log.ts";
 import { createSlots as createFollowSlots } from "./logs/slots.ts";
-import { isRunId } from "./run-id.ts";
+import { isRunId, noSuchRun } from "./run-id.ts";
 import { isTerminal, type RunEvent, type RunRecord, type RunState } from "./run.ts";
 import { parseIndexes } from "./source/names.ts";
 import { createSlots, type Profile } from "./submit/slots.ts";
@@ -174,7 +174,7 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
 
   async function get(id: string): Promise<RunRecord> {
     const run = (await engine.settled(id)) ?? (await store.read(id));
-    if (run === undefined) throw new Fault("not_found", `There is no run ${id.slice(0, 64)}`);
+    if (run === undefined) throw noSuchRun(id);
     return run;
   }
   const patience = (id: string) => (engine.owned(id) === undefined ? otherPatience : ownPatience);
@@ -292,5 +292,5 @@ function retryOf({ id, state, definition, attempts, indexes }: RunRecord, failed
 /** An id that may be the name of a folder. */
 function runIdOf(id: string): string {
   if (isRunId(id)) return id;
-  throw new Fault("not_found", `There is no run ${id.slice(0, 64)}`);
+  throw noSuchRun(id);
 }

@@ -1,3 +1,5 @@
+import { Fault } from "@kube-connector/core";
+
 const alphabet = "0123456789abcdefghjkmnpqrstvwxyz";
 
 /**
@@ -16,4 +18,10 @@ export function createRunId(now: number, random: (size: number) => Uint8Array): 
 /** Whether that is a run's id, in its only spelling. */
 export function isRunId(text: string): boolean {
   return /^[0-7][0-9a-hjkmnp-tv-z]{25}$/.test(text);
+}
+
+/** A `not_found` Fault; for what cannot be an id it says where ids come from. */
+export function noSuchRun(id: string): Fault {
+  const hint = isRunId(id) ? "" : "; a run goes by the id that a list of runs shows";
+  return new Fault("not_found", `There is no run ${id.slice(0, 64)} in this history${hint}`);
 }

@@ -65,7 +65,8 @@ function withSession(command: Command): void {
   command.addOption(
     place("--log-level <level>", "what goes to standard error")
       .choices(["debug", "info", "warn", "error"])
-      .default("warn"),
+      // Where a person looks on, the run's own line says what a warning would say.
+      .default(command.name() === "serve" ? "warn" : "error"),
   );
 }
 

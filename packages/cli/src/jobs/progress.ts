@@ -77,14 +77,14 @@ export function describe(run: RunRecord, now?: number): string {
   ];
   // Of what went well, the Job controller's own words say nothing more.
   const why = diagnosis?.message ?? (message?.startsWith("Reached expected number") ? undefined : message);
-  const hint = diagnosis === undefined ? "" : ` ${diagnosis.hint}`;
+  const hint = diagnosis === undefined ? "" : `. ${diagnosis.hint}`;
   const parts = [
     stateOf(run),
     counts.join(", "),
     stale ? "the cluster cannot be reached at the moment" : "",
     now === undefined ? "" : age(now - Date.parse(run.startedAt ?? run.createdAt)),
   ].filter((part) => part !== "");
-  return oneLine(`${parts.join(" · ")}${why === undefined ? "" : `: ${why}${hint}`}`);
+  return oneLine(`${parts.join(" · ")}${why === undefined ? "" : `: ${why.replace(/\.$/, "")}${hint}`}`);
 }
 
 /** `Failed (BackoffLimitExceeded)`: the state, with its reason where that says more. */

@@ -8,6 +8,7 @@ import {
   type JobsOptions,
   jobsConfigSchema,
   fillMonitorUrl,
+  noSuchRun,
   openStore,
   type Profile,
   readLog,
@@ -80,7 +81,7 @@ export async function openHistory(
     jobs: {
       async get(id) {
         const run = await store.read(id);
-        if (run === undefined) throw new Fault("not_found", `There is no run ${id.slice(0, 64)} in this history`);
+        if (run === undefined) throw noSuchRun(id);
         return run;
       },
       list: (query) => store.list(query),

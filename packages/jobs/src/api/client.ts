@@ -3,7 +3,7 @@ import { Fault, type FaultCode, faults, rereadSecret } from "@kube-connector/cor
 import { Agent, type Dispatcher } from "undici";
 import type { Jobs } from "../jobs.ts";
 import type { RunEvent, RunRecord } from "../run.ts";
-import { isRunId } from "../run-id.ts";
+import { isRunId, noSuchRun } from "../run-id.ts";
 import { isLoopbackHost } from "./access.ts";
 
 /** What a server does for its callers: the module's own calls, but for its figures and its life. */
@@ -68,7 +68,7 @@ export function connectJobs({ url, tokenFile, ca }: { url: string; tokenFile: st
   };
   const runOf = async (...args: Parameters<typeof send>) => (await ask<{ run: RunRecord }>(...args)).run;
   const at = (id: string, rest = "") => {
-    if (!isRunId(id)) throw new Fault("not_found", `There is no run ${id.slice(0, 64)}`);
+    if (!isRunId(id)) throw noSuchRun(id);
     return `/v1/runs/${id}${rest}`;
   };
 

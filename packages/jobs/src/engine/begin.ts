@@ -218,6 +218,8 @@ async function refused(live: LiveRun, parts: EngineParts, fault: Fault, left: nu
   if (status === 429) return pause(live, parts, retryAfterSeconds, left);
   if (status >= 400 && status < 500) {
     const diagnosis = rejectionOf(status, fault.message);
+    // Every POST was answered, and with no.
+    live.neverMade = record.attempts.length === 1 && live.failures === 0;
     await end(live, parts, { state: "Failed", reason: diagnosis.category, message: fault.message }, { diagnosis });
     return 0;
   }

@@ -19,7 +19,7 @@ const defaultGrace = 30;
 export async function finish(live: LiveRun, parts: EngineParts): Promise<number | undefined> {
   const { record } = live;
   if (record.attempts.length > 0) live.view ??= parts.view(record);
-  if (live.view !== undefined && !live.view.isSynced()) {
+  if (live.view !== undefined && !live.view.isSynced() && !live.neverMade) {
     // Without its pods a log would be complete and empty, so a cluster that is away is waited for, for a while.
     const until = live.listeningSince + record.definition.deadlines.collect * 1000;
     const isAwaited = record.log?.sha256 === undefined && parts.clock.now() < until;
@@ -99,7 +99,7 @@ async function cleanUp(live: LiveRun, parts: EngineParts, pods: number): Promise
   const { record } = live;
   const { connector, namespace } = record;
   try {
-    const posted = record.attempts.filter(({ postedAt }) => postedAt !== undefined);
+    const posted = live.neverMade ? [] : record.attempts.filter(({ postedAt }) => postedAt !== undefined);
     if (live.cleanedAt === undefined) {
       for (const attempt of posted) {
         const uid = (await isThere(live, parts, attempt))

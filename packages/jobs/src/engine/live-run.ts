@@ -35,6 +35,8 @@ export interface LiveRun {
   mask: (text: string) => string;
   /** The POST of the last attempt may have been sent by an earlier process or without an answer, so look before sending. */
   unsure: boolean;
+  /** The cluster has refused the run's one Job, so that nothing of it is there or may yet come. */
+  neverMade: boolean;
   /** A save has failed, so what the history has is not known. */
   unsaved: boolean;
   /** Failed tries of the call at hand, for its back-off. */
@@ -98,6 +100,7 @@ export function createLiveRun(
     secrets,
     mask: maskOf(secrets),
     unsure: currentAttempt(record)?.postedAt !== undefined,
+    neverMade: false,
     unsaved: false,
     failures: 0,
     refusal: undefined,

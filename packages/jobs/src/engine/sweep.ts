@@ -45,8 +45,6 @@ export function startSweeper(options: {
 }): Sweeper {
   const { store, clusters, clock, log } = options;
   const stopping = new AbortController();
-  /** Problems that are missing rights. */
-  const refused = new Set<string>();
 
   async function sweep(orphans: boolean): Promise<SweepReport> {
     const report: SweepReport = { deleted: [], orphans: [], problems: [] };
@@ -58,11 +56,8 @@ export function startSweeper(options: {
           await sweepKind({ ...cluster, connector, namespace, kind, orphans, report });
         } catch (error) {
           const fault = Fault.from(error, `Cannot look for left ${kind}`);
-          const isRefused = fault.code === "permission_denied";
-          const needs = isRefused ? ` (needs the rights list and delete on ${kind})` : "";
-          const problem = `${connector} ${namespace} ${kind}: ${fault.message}${needs}`;
-          report.problems.push(problem);
-          if (isRefused) refused.add(problem);
+          const needs = fault.code === "permission_denied" ? ` (needs the rights list and delete on ${kind})` : "";
+          report.problems.push(`${connector} ${namespace} ${kind}: ${fault.message}${needs}`);
         }
       }
     }
@@ -149,10 +144,9 @@ export function startSweeper(options: {
         const { deleted, problems } = await sweep(false);
         await sweepLogs(options.logs, clock.now(), async (id) => (await store.read(id))?.definition.logRetentionDays);
         for (const key of deleted) log.info("Deleted what a run has left behind", { key });
-        // Each is said once. Runs do without some of these rights, and `clean` tells which are missing.
+        // Runs do without some of these rights, so each is said once.
         for (const reason of problems) {
-          if (known.includes(reason)) continue;
-          log[refused.has(reason) ? "info" : "warn"]("Cannot look for what runs have left behind", { reason });
+          if (!known.includes(reason)) log.warn("Cannot look for what runs have left behind", { reason });
         }
         known = problems;
       } catch (error) {

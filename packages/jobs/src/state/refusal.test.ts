@@ -95,3 +95,9 @@ test.each<[DiagnosisCategory, string]>([
   expect(found.category).toBe(category);
   expect(found.message).toBe(`The cluster does not take the Job: ${message}`);
 });
+
+test("a right that is missing is no service account that is missing, whoever asked", () => {
+  const message =
+    'jobs.batch is forbidden: User "system:serviceaccount:batch:jobs" cannot create resource "jobs" in API group "batch"';
+  expect(refusalOf(message, "Job").category).toBe("Rejected");
+});

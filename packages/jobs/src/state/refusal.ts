@@ -56,7 +56,7 @@ const refusals: readonly Refusal[] = [
   },
   {
     category: "ConfigMissing",
-    words: /service account|serviceaccount/,
+    words: /error looking up service account|serviceaccounts? "[^"]*" not found/,
     hint: "Create that service account in the run's namespace, or correct serviceAccountName.",
   },
 ];
