@@ -21,6 +21,8 @@ export interface Page {
   /** Presses a key: Tab, Enter. */
   press(key: "Tab" | "Enter"): Promise<void>;
   resize(width: number, height: number, options?: { dark?: boolean }): Promise<void>;
+  /** What is saved goes there, without a question. */
+  saveTo(folder: string): Promise<void>;
   /** PNG. */
   screenshot(): Promise<Buffer>;
   /** What the console was told at level error or warning, exceptions that nobody caught, and violations of the policy. */
@@ -167,6 +169,7 @@ function createPage(call: <T>(method: string, params?: object) => Promise<T>, co
         features: [{ name: "prefers-color-scheme", value: dark ? "dark" : "light" }],
       });
     },
+    saveTo: (downloadPath) => call("Browser.setDownloadBehavior", { behavior: "allow", downloadPath }),
     async screenshot() {
       const { data } = await call<{ data: string }>("Page.captureScreenshot", { format: "png" });
       return Buffer.from(data, "base64");

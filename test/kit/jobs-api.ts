@@ -26,8 +26,12 @@ export interface AskOptions {
   signal?: AbortSignal;
 }
 
-export async function serveJobs(room: JobsRoom, more: Partial<JobsServiceOptions> = {}): Promise<ServedJobs> {
-  const folder = await room.folder();
+/** `folder` is of a server before, to go on with what it has; a new one unless told. */
+export async function serveJobs(
+  room: JobsRoom,
+  { folder: given, ...more }: Partial<JobsServiceOptions> & { folder?: string } = {},
+): Promise<ServedJobs> {
+  const folder = given ?? (await room.folder());
   const tokenFile = join(folder, "token");
   await writeFile(tokenFile, `${apiToken}\n`);
   const store = await openStore(new Secret(join(folder, "jobs.db")), { log: silentLog });

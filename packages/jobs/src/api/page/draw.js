@@ -1,7 +1,7 @@
 // What the page shows: runs as rows, one run, its log.
 
 export const byId = (id) => document.getElementById(id);
-/** Lines that are kept on the screen. */
+/** Lines of a live log that are kept on the screen. */
 const mostLines = 10_000;
 const ended = new Set(["Succeeded", "Failed", "TimedOut", "Cancelled", "Lost"]);
 
@@ -12,8 +12,11 @@ function element(name, text, ...classes) {
   return made;
 }
 
+/** Reasons that say no more than the state. */
+const plain = ["", "CompletionsReached", "JobSuspended"];
+
 function stateOf({ state, reason }) {
-  const isPlain = ["", state, "CompletionsReached"].includes(reason);
+  const isPlain = reason === state || plain.includes(reason);
   return element("span", isPlain ? state : `${state} · ${reason}`, "state", state);
 }
 
@@ -63,7 +66,8 @@ function newRow(run) {
 export function addPhase({ type, data: { at, message } }) {
   const phases = byId("phases");
   // Why a state is what it is, its diagnosis tells anew.
-  const words = type === "state" ? message.split(": ")[0] : message;
+  const [state, reason = ""] = message.split(": ")[0].split(/ \(|\)/);
+  const words = type !== "state" ? message : plain.includes(reason) ? state : `${state} (${reason})`;
   if (phases.lastElementChild?.lastElementChild.textContent === words) return;
   const item = element("li");
   const when = element("time", new Date(at).toLocaleTimeString());
@@ -77,7 +81,7 @@ export function drawRun(run, monitorUrl) {
   byId("run-name").textContent = run.name;
   byId("run-state").replaceWith(Object.assign(stateOf(run), { id: "run-state" }));
   byId("run-done").textContent = [
-    done(run),
+    run.progress.completions === null ? done(run) : `${done(run)} done`,
     ...(run.progress.active > 0 && !ended.has(run.state) ? [`${run.progress.active} active`] : []),
     ...(run.progress.failed > 0 ? [`${run.progress.failed} failed`] : []),
     ...(run.stale ? ["the cluster cannot be reached at the moment"] : []),
@@ -89,8 +93,17 @@ export function drawRun(run, monitorUrl) {
   why.textContent = diagnosis === undefined ? (message ?? "") : `${diagnosis.message}. ${diagnosis.hint}`;
   why.hidden = why.textContent === "";
   why.classList.toggle("bad", ["Failed", "TimedOut", "Lost"].includes(state));
-  byId("cancel").hidden = ended.has(run.state);
-  byId("retry").hidden = !ended.has(run.state);
+  const isOver = ended.has(state);
+  const isIdle = isOver || run.cancel !== undefined || state === "Deleting";
+  const isSuspended = run.suspend ?? state === "Suspended";
+  const focused = document.activeElement;
+  byId("suspend").hidden = isIdle || isSuspended || ["Queued", "Submitting"].includes(state);
+  byId("resume").hidden = isIdle || !isSuspended;
+  byId("cancel").hidden = isIdle;
+  byId("retry").hidden = !isOver;
+  byId("retry-failed").hidden = !isOver || run.attempts.at(-1)?.failedIndexes === undefined;
+  // Whoever has just pressed a button that goes away is not sent back to the top of the page.
+  if (focused.closest("#actions") !== null && focused.hidden) byId("run-name").focus();
   const monitor = byId("monitor");
   monitor.hidden = monitorUrl === undefined || !/^https?:/.test(monitorUrl);
   if (!monitor.hidden) monitor.href = monitorUrl;
@@ -106,7 +119,7 @@ export function drawRun(run, monitorUrl) {
     Source:
       run.source === undefined ? "" : `${run.source.kind} ${run.source.namespace}/${run.source.name} (${run.source.used})`,
     "Retry of": run.retryOf ?? "",
-    "Clean-up": [run.cleanup.state, run.cleanup.problem].filter(Boolean).join(": "),
+    "Clean-up": isOver ? [run.cleanup.state, run.cleanup.problem].filter(Boolean).join(": ") : "",
     Log: run.log === undefined ? "" : `${run.log.lines} lines, ${run.log.gaps} gaps`,
     ...Object.fromEntries(Object.entries(run.outputs ?? {}).map(([name, value]) => [`Output ${name}`, value])),
   };
@@ -133,6 +146,14 @@ const controls = new RegExp(
   "g",
 );
 
+const two = (number) => String(number).padStart(2, "0");
+
+/** As all times of the page are, with milliseconds; what a log file has is UTC. Intl would take longer than all the rest. */
+function localTime(stamp) {
+  const at = new Date(stamp);
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${stamp.slice(20, 23)}`;
+}
+
 export function drawLines(lines) {
   const made = document.createDocumentFragment();
   for (const line of lines) {
@@ -140,7 +161,7 @@ export function drawLines(lines) {
     if (match === null) continue;
     const [, stamp, place, sign, words] = match;
     const row = element("div", undefined, ...(sign === "!" ? ["mark"] : []));
-    const where = element("span", `${stamp.slice(11, 23)} [${place}]`, "where");
+    const where = element("span", `${localTime(stamp)} [${place}]`, "where");
     where.title = stamp;
     row.append(where, `${sign}${words.replaceAll(controls, "")}`);
     made.append(row);
@@ -148,10 +169,39 @@ export function drawLines(lines) {
   return made;
 }
 
+/** Of a live log, not on the screen yet. */
+let waiting = [];
+
+export function clearLog() {
+  waiting = [];
+  byId("log").replaceChildren();
+  byId("dropped").hidden = true;
+}
+
+/** As many at a time as come between two frames, so that a log is drawn as fast as it arrives. */
 export function addLines(lines) {
+  if (waiting.length === 0) requestAnimationFrame(drawWaiting);
+  waiting = waiting.concat(lines);
+  // No frame comes while the tab is hidden.
+  if (waiting.length > 2 * mostLines) drop(waiting.splice(0, waiting.length - mostLines));
+}
+
+function drop({ length }) {
+  if (length === 0) return;
+  const dropped = byId("dropped");
+  dropped.textContent = `The last ${mostLines.toLocaleString()} lines are shown; Save has all of them.`;
+  dropped.hidden = false;
+}
+
+function drawWaiting() {
+  if (waiting.length === 0) return;
   const log = byId("log");
   const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
-  log.append(drawLines(lines));
-  while (log.childElementCount > mostLines) log.firstElementChild.remove();
+  drop(waiting.splice(0, waiting.length - mostLines));
+  log.append(drawLines(waiting));
+  waiting = [];
+  const excess = [...log.children].slice(0, Math.max(0, log.childElementCount - mostLines));
+  for (const row of excess) row.remove();
+  drop(excess);
   if (atEnd) log.scrollTop = log.scrollHeight;
 }

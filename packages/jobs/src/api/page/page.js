@@ -1,7 +1,7 @@
 // The page: a list of runs, and one run with what happens to it and its log as it comes. The token is kept for this tab only
 // and is shown to this server in a header, never in an address.
 import { ask, post, read, serverEvents } from "./calls.js";
-import { addLines, addPhase, byId, drawLines, drawRows, drawRun } from "./draw.js";
+import { addLines, addPhase, byId, clearLog, drawLines, drawRows, drawRun } from "./draw.js";
 
 const notice = byId("notice");
 /** Bytes of a complete log that are read at once. */
@@ -30,8 +30,10 @@ function failed(error) {
     sessionStorage.removeItem("token");
     enter();
   }
-  notice.textContent = error.message;
+  notice.textContent = wordsOf(error);
 }
+
+const wordsOf = ({ status, message }) => (status === undefined ? "The server cannot be reached" : message);
 
 /** Does it until it is done; what a person may mend is thrown, what time may mend is tried again. */
 async function persistently(work, signal) {
@@ -43,7 +45,7 @@ async function persistently(work, signal) {
       return result;
     } catch (error) {
       if (signal.aborted || (error.status !== undefined && error.status < 500)) throw error;
-      notice.textContent = "The server cannot be reached; it is tried again.";
+      notice.textContent = `${wordsOf(error)}; it is tried again.`;
       notice.dataset.broken = "";
       await pause(1000);
     }
@@ -66,35 +68,38 @@ async function listRuns() {
     new Option("any", ""),
     ...connectors.map(({ name }) => new Option(name, name, false, name === filter.elements.connector.value)),
   );
-  let pages = 1;
+  /** Where each page begins, from the newest to the one that is shown. */
+  let cursors = [undefined];
+  let next;
   let asked = 0;
-  byId("more").onclick = () => {
-    pages += 1;
-    load().catch(failed);
+  const turnTo = (pages) => {
+    cursors = pages;
+    return load()
+      .then(() => scrollTo(0, 0))
+      .catch(failed);
   };
-  filter.oninput = () => {
-    pages = 1;
-    load().catch(failed);
-  };
+  byId("older").onclick = () => turnTo([...cursors, next]);
+  byId("newer").onclick = () => turnTo(cursors.slice(0, -1));
+  filter.oninput = () => turnTo([undefined]);
   filter.onsubmit = (event) => event.preventDefault();
 
   async function load() {
     const turn = ++asked;
-    const query = new URLSearchParams([...new FormData(filter)].filter(([, value]) => value !== ""));
-    const runs = [];
-    let next;
-    for (let page = 0; page < pages; page++) {
-      if (next !== undefined) query.set("cursor", next);
-      const found = await read(`/v1/runs?${query}`, { signal });
-      runs.push(...found.runs);
-      next = found.next;
-      if (next === undefined) break;
-    }
+    const wanted = [...new FormData(filter)].filter(([, value]) => value !== "");
+    const cursor = cursors.at(-1);
+    const query = new URLSearchParams(cursor === undefined ? wanted : [...wanted, ["cursor", cursor]]);
+    const found = await read(`/v1/runs?${query}`, { signal });
     // Another answer may have been asked for since.
     if (turn !== asked) return;
-    drawRows(runs);
-    byId("none").hidden = runs.length > 0;
-    byId("more").hidden = next === undefined;
+    next = found.next;
+    drawRows(found.runs);
+    byId("list").hidden = found.runs.length === 0;
+    byId("none").hidden = found.runs.length > 0;
+    byId("none").textContent =
+      wanted.length > 0 ? "There is no such run." : "There is no run yet. kube-connector jobs run, or POST /v1/runs, makes one.";
+    byId("pages").hidden = cursors.length === 1 && next === undefined;
+    byId("newer").disabled = cursors.length === 1;
+    byId("older").disabled = next === undefined;
   }
 
   while (!signal.aborted) {
@@ -109,7 +114,7 @@ async function showRun(id) {
   const signal = show("run", "Run");
   byId("run").hidden = true;
   const log = byId("log");
-  log.replaceChildren();
+  clearLog();
   byId("phases").replaceChildren();
   byId("earlier").hidden = true;
   byId("found").textContent = "";
@@ -128,13 +133,19 @@ async function showRun(id) {
   document.title = `${first.name} · Jobs`;
   byId("run").hidden = false;
   byId("run-name").focus();
-  askTwice(byId("cancel"), "Cancel", () => post(`/v1/runs/${id}/cancel`, {}).then(load).catch(failed));
-  byId("retry").onclick = () =>
-    post(`/v1/runs/${id}/retry`, {})
+  const tell = (verb) => post(`/v1/runs/${id}/${verb}`, {}).then(load).catch(failed);
+  askTwice(byId("cancel"), "Cancel", () => tell("cancel"));
+  askTwice(byId("suspend"), "Suspend", () => tell("suspend"));
+  byId("resume").onclick = () => tell("resume");
+  const again = (failedIndexes) =>
+    post(`/v1/runs/${id}/retry`, { failedIndexes })
       .then(({ run }) => {
         location.hash = run.id;
       })
       .catch(failed);
+  byId("retry").onclick = () => again(false);
+  byId("retry-failed").onclick = () => again(true);
+  byId("save").onclick = () => save(id, `${first.name}-${id}.log`).catch(failed);
   search.onsubmit = (event) => {
     event.preventDefault();
     const words = search.elements.words.value;
@@ -144,8 +155,8 @@ async function showRun(id) {
     byId("earlier").hidden = true;
     return read(`/v1/runs/${id}/logs?${new URLSearchParams({ search: words })}`, { signal })
       .then(({ lines }) => {
-        log.replaceChildren();
-        addLines(lines.map(({ line }) => line));
+        clearLog();
+        log.append(drawLines(lines.map(({ line }) => line)));
         log.scrollTop = 0;
         byId("found").textContent =
           lines.length === 0 ? "No line has these words" : `${lines.length === 1000 ? "The first 1000" : lines.length} lines`;
@@ -215,6 +226,16 @@ async function readBackwards(id, size, signal) {
   earlier.onclick = () => back().catch(failed);
   if (size > 0) await back();
   log.scrollTop = log.scrollHeight;
+}
+
+/** The whole log as a file: a link could not show the token. */
+async function save(id, name) {
+  const response = await ask(`/v1/runs/${id}/logs`);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await response.blob());
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 /** A button that does it when it is pressed once more. */
