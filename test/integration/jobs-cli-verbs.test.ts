@@ -251,6 +251,25 @@ test("runs are listed by page and in each form, two of one name side by side", a
   expect([none.status, none.stdout, none.stderr]).toEqual([0, "", "No runs found\n"]);
 });
 
+test("serve listens to nobody without a token, and elsewhere than on loopback without a certificate", async () => {
+  const empty = await place.file("empty-token", "\n");
+  const at = ["--listen", "127.0.0.1:0", "--token-file"];
+  const [none, missing, blank, open, asked] = await Promise.all([
+    place.run("serve", "--listen", "127.0.0.1:0"),
+    place.run("serve", ...at, "/nowhere"),
+    place.run("serve", ...at, empty),
+    place.run("serve", "--listen", "[::]:0", "--token-file", await place.file("some-token", "x")),
+    place.run("list", "--server", "http://127.0.0.1:9", "--server-token", "/nowhere"),
+  ]);
+  const answers = [none, missing, blank, open, asked];
+  expect(answers.map(({ status }) => status)).toEqual([2, 2, 1, 2, 2]);
+  expect(answers.map(({ stdout }) => stdout).join("")).toBe("");
+  expect(none.stderr).toContain("needs --token-file");
+  for (const { stderr } of [missing, asked]) expect(stderr).toBe("Cannot read /nowhere: no such file or directory\n");
+  expect(blank.stderr).toBe("The token file of this server is empty\n");
+  expect(open.stderr).toContain(":: can be reached by others, who would see the token: give a certificate");
+});
+
 test("failed indexes alone are run again", async () => {
   const more = { name: "indexed", completions: 3, parallelism: 3, completionMode: "Indexed", backoffLimitPerIndex: 0 };
   const failed = await place.run("run", await file({ lines: 1, exit: [0, 4, 0] }, more), "-o", "ndjson");

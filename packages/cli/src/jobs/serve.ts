@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { Fault, value } from "@kube-connector/core";
 import { startJobsService } from "@kube-connector/jobs";
 import type { SessionFlags } from "./commands.ts";
-import { type Env, openParts } from "./session.ts";
+import { type Env, openParts, readText } from "./session.ts";
 
 /** `jobs serve`: until it is asked to stop. */
 export async function serveCommand(
@@ -28,6 +28,7 @@ export async function serveCommand(
     throw new Fault("invalid_argument", `--listen: ${error instanceof Error ? error.message : ""}`);
   }
   const { tlsCert, tlsKey } = flags;
+  for (const file of [flags.tokenFile, tlsCert, tlsKey]) if (file !== undefined) await readText(file);
   const opened = await openParts(flags, env);
   try {
     const service = await startJobsService({

@@ -157,7 +157,7 @@ function wrongFile(error: unknown, doing: string): Fault {
   return new Fault("invalid_argument", Fault.from(error, doing).message, error);
 }
 
-async function readText(file: string): Promise<string> {
+export async function readText(file: string): Promise<string> {
   return readFile(file, "utf8").catch((error: unknown) => {
     throw wrongFile(error, `Cannot read ${file}`);
   });
@@ -238,6 +238,10 @@ async function openServer(url: string, { serverToken, serverCa }: SessionFlags):
   }
   const ca = serverCa === undefined ? undefined : await readText(serverCa);
   const jobs = connectJobs({ url, tokenFile: resolve(serverToken), ...(ca === undefined ? {} : { ca }) });
+  await readText(serverToken).catch(async (error: unknown) => {
+    await jobs.stop();
+    throw error;
+  });
   return { jobs, stop: () => jobs.stop() };
 }
 
