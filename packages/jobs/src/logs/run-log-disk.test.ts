@@ -53,7 +53,7 @@ test("whichever call fails", async (t) => {
     const log = await start({ files }).catch(() => undefined);
     if (log !== undefined) {
       see(log);
-      await end(log, 2_000).catch(() => undefined);
+      await end(log).catch(() => undefined);
       await log.stop();
     }
     expect([number, counts.open]).toEqual([number, 0]);
