@@ -22,7 +22,8 @@ import { freePort, listening, measuredCore, otherCore, type Started, start } fro
 
 const token = "stored-token-0123456789-0123456789-0123456789";
 
-/** As the image has it. */
+/** As the image has them. */
+const imageFlags = ["--max-semi-space-size=2", "--expose-gc", "--wasm-tiering-budget=2147483647"];
 export const imageEnvironment = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" };
 
 /** One thing to send requests to. */
@@ -65,8 +66,6 @@ interface OurOptions {
   /** The target's CA and the stored token, where they are others than the bench's own. */
   caBundle?: string;
   token?: string;
-  /** Of Node; as in the image unless told. */
-  flags?: readonly string[];
   /** Made into one file, like the image's. */
   bundled?: boolean;
 }
@@ -211,9 +210,8 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
       audit: audits[options.audit ?? "stdout"],
       ...(options.whole ? { api: { url: plane.url, ca: plane.ca, token: admin } } : {}),
     };
-    const flags = options.flags ?? ["--max-semi-space-size=2", "--expose-gc"];
     const script = options.bundled ? await bundled(folder) : "our-proxy.ts";
-    const proxy = await own(measuredCore, node(script, asked, flags), {
+    const proxy = await own(measuredCore, node(script, asked, imageFlags), {
       ready: "ready",
       quiet: true,
       env: imageEnvironment,
