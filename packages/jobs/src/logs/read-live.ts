@@ -1,4 +1,4 @@
-import { open } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import type { Clock } from "@kube-connector/core";
 import type { Bell } from "./bell.ts";
 import { readIndex } from "./read-log.ts";
@@ -17,6 +17,8 @@ export interface LivePiece {
 
 /** Bytes that are read at once; a longer line is read whole. */
 const atOnce = 262_144;
+/** Bytes that hold the last line of a log. */
+const longestEnd = 512;
 
 /**
  * Lines of the live log from that offset on, as many as are at hand at once. An offset within a line goes on with the line
@@ -47,11 +49,19 @@ export async function readLive(
       if (end > start || bytesRead < size)
         return end > start
           ? { ...pick(buffer, start, end, filter), next: from + end }
-          : { lines: [], next: offset, ended: false };
+          : { lines: [], next: offset, ended: await isEnd(file, offset) };
     }
   } finally {
     await file.close();
   }
+}
+
+/** Whether the line before that offset is the last one: its reader was cut off before anything else told it so. */
+async function isEnd(file: FileHandle, offset: number): Promise<boolean> {
+  const from = Math.max(0, offset - longestEnd);
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(offset - from), 0, offset - from, from);
+  const lines = buffer.toString("latin1", 0, bytesRead).split("\n");
+  return lines.at(-1) === "" && lines.at(-2)?.startsWith("#end ") === true;
 }
 
 function pick(buffer: Buffer, from: number, end: number, filter: LineFilter): Pick<LivePiece, "lines" | "ended"> {

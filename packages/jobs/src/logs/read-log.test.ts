@@ -82,6 +82,14 @@ const linesWith = (all: string, part: string) =>
     .map((line) => `${line}\n`)
     .join("");
 
+test("who has read live.log to its end, and was cut off before anything else said so, is told that it has ended", async () => {
+  const { folder, write, finish } = await roomWithLog();
+  write(3);
+  await finish();
+  const size = statSync(join(folder, run, "live.log")).size;
+  expect(await readLive(folder, run, size)).toEqual({ lines: [], next: size, ended: true });
+});
+
 test("views by pod, container and bytes are the same from the plain and the compressed log", async () => {
   const { folder, write, finish, clock } = await roomWithLog();
   write(6_000);
