@@ -43,6 +43,8 @@ const endSeenWithin = 5_000;
 const silentAfterEnd = 10_000;
 /** Milliseconds in which a restart must be seen, before a stream that does not fit counts as rotated. */
 const restartSeenWithin = 2_000;
+/** Milliseconds for which 403 must be the answer to be believed. */
+const forbiddenFor = 15_000;
 /** Refusals (400) of a container that has ended, before its log counts as not to be had. */
 const refusals = 3;
 
@@ -72,6 +74,8 @@ export class Follow {
   #changed: () => void = () => undefined;
   #failures = 0;
   #refused = 0;
+  /** When (monotonic) the first refusal came after which nothing was opened. */
+  #forbiddenSince: number | undefined;
   /** The container's restarts when a stream did not fit. */
   #suspected = -1;
   /** Whether a stream of it ended before the log did: then another one's end must be confirmed. */
@@ -205,6 +209,7 @@ export class Follow {
         if (signal.aborted || attempt.signal.aborted) return 1;
         return await this.#refusal(stream, { previous, over });
       }
+      this.#forbiddenSince = undefined;
       const openedAt = room.clock.monotonic();
       const sure = this.#suspected === restart;
       const intake = createIntake({ part, filter, room, sure, resumed: filter.sinceTime !== undefined });
@@ -329,9 +334,9 @@ export class Follow {
     const status = fault.answer?.status;
     // A kubelet that has just begun does not know its pods yet and says 404 too; the API server names the pod.
     if (status === 404 && (this.#gone || podNotFound.test(fault.message))) return this.#closeShort("PodDeleted");
-    if (status === 403) return this.#close("Forbidden");
+    if (status === 403 && this.#isForbidden()) return this.#close("Forbidden");
     // 204: an API server that knows of no node yet has no log, and says so as if it were empty.
-    const isEarly = status === 400 || status === 204;
+    const isEarly = status === 400 || status === 204 || status === 403;
     if (status === 400 && over && ++this.#refused >= refusals)
       return this.#closeShort(previous ? "RestartMissed" : "Unreadable");
     // Before its start, there is nothing that others would have to wait for.
@@ -340,6 +345,13 @@ export class Follow {
     const seconds = fault.answer?.retryAfterSeconds;
     const wait = backoff(this.#failures++, 800, isEarly ? 5_000 : 30_000, this.#room.random);
     return seconds === undefined ? wait : Math.max(wait, seconds * 1000);
+  }
+
+  /** An API server that has just begun refuses what it has no rules for yet, so one refusal says nothing. */
+  #isForbidden(): boolean {
+    const now = this.#room.clock.monotonic();
+    this.#forbiddenSince ??= now;
+    return now - this.#forbiddenSince >= forbiddenFor;
   }
 
   async #gap(reason: GapReason): Promise<void> {

@@ -188,7 +188,7 @@ describe.concurrent("the log of a run", { timeout: 60_000 }, () => {
     expect(read("merged.log").byLabel.get("report-a/main#0")).toEqual(["one", "two", "three"]);
   });
 
-  test("400 before the start, 204 without a node, 429 and broken openings are tried again; 403 is a gap", async (t) => {
+  test("400 before the start, 204 without a node, 503 and 403 once are tried again; 403 for 15 s is a gap", async (t) => {
     const { kubelet, start, end, see, read, gaps } = logRoom(t);
     const main = kubelet.pod("report-a").container("main");
     main.start();
@@ -197,6 +197,7 @@ describe.concurrent("the log of a run", { timeout: 60_000 }, () => {
       refused("invalid_argument", 400, "waiting to start"),
       refused("not_found", 204, "no content"),
       refused("not_found", 503, "away"),
+      refused("permission_denied", 403, "no rules yet"),
     );
     const log = await start();
     see(log);
@@ -209,7 +210,7 @@ describe.concurrent("the log of a run", { timeout: 60_000 }, () => {
     const other = logRoom(t);
     const closed = other.kubelet.pod("report-a").container("main");
     closed.start();
-    other.kubelet.refusals.push(refused("permission_denied", 403, "no"));
+    other.kubelet.refusals.push(...Array.from({ length: 100 }, () => refused("permission_denied", 403, "no")));
     const second = await other.start();
     other.see(second);
     await other.end(second);
