@@ -70,6 +70,8 @@ interface Played {
 }
 
 const nodeName = "stand-in";
+/** Milliseconds from a program's end to that of its log's streams, at most. */
+const endTime = 200;
 /** Milliseconds from a pod's deletion to the end of its programs. */
 const stopTime = 500;
 
@@ -215,8 +217,6 @@ export async function startStandInKubelet(api: ApiServer): Promise<StandInKubele
     const began = { at: "" };
     const finish = () => {
       const exit = Array.isArray(script.exit) ? (script.exit[index] ?? 0) : (script.exit ?? 0);
-      one.ended = true;
-      for (const listener of one.listeners) listener();
       ended += 1;
       const terminated = {
         exitCode: exit,
@@ -232,6 +232,11 @@ export async function startStandInKubelet(api: ApiServer): Promise<StandInKubele
           { type: "PodScheduled", status: "True" },
         ],
         containerStatuses: statuses({ terminated }, false),
+      });
+      // Who follows a log is told of its end when the kubelet looks the next time, which may be later or sooner than the status.
+      later(one, Math.random() * endTime, () => {
+        one.ended = true;
+        for (const listener of one.listeners) listener();
       });
     };
     const begin = () => {
