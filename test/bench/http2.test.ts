@@ -2,7 +2,8 @@
 // haproxy shares its connections to the target among its clients; "unshared" it has one for each of them, as ours has. The byte
 // pipe is what Node itself costs, with no HTTP at all.
 // "ours" is the whole proxy: it reviews tokens and grants at a real API server, judges by the policy ReadOnly, counts, and
-// writes an audit log into a file. "relay" is the same without all that. CPU is compared within a round only.
+// writes an audit log into a file. "relay" is the same without all that, "by node:http2" the same with `--http2 node`. CPU is
+// compared within a round only.
 
 import { loadavg } from "node:os";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -16,7 +17,7 @@ import { addedLatency } from "./paced.ts";
 import { type Bench, startBench, type Subject } from "./peers.ts";
 import { median, ratios, rounds, table } from "./rounds.ts";
 
-const peers = ["haproxy", "haproxy, unshared", "nginx", "byte pipe", "relay", "ours"] as const;
+const peers = ["haproxy", "haproxy, unshared", "nginx", "byte pipe", "relay", "ours", "by node:http2"] as const;
 const names = [...peers, "ours, no audit", "ours, no policy"] as const;
 type Name = (typeof names)[number];
 
@@ -39,6 +40,7 @@ beforeAll(async () => {
     "byte pipe": await bench.byteInFrontOf(bench.http2Target.port, { protocol: "h2" }),
     relay: await bench.ours("relay", bench.http2Target),
     ours: await bench.ours("ours", { ...whole, preset: "ReadOnly", audit: "file" }),
+    "by node:http2": await bench.ours("by node:http2", { ...whole, preset: "ReadOnly", audit: "file", http2: "node" }),
     "ours, no audit": await bench.ours("ours, no audit", { ...whole, preset: "ReadOnly", audit: "off" }),
     "ours, no policy": await bench.ours("ours, no policy", { ...whole, audit: "off" }),
   };
@@ -79,6 +81,7 @@ test("small GETs, 4 connections of 8 streams", async () => {
   table("2 kB GET, 4 connections of 8 streams", "us CPU", cpu);
   figure("h2 small GET, 4 x 8, of haproxy", median(ratios(cpu, "haproxy", "ours")), "x", { atLeast: 0.85 });
   figure("h2 small GET, 4 x 8, relay alone, of haproxy", median(ratios(cpu, "haproxy", "relay")), "x", { atLeast: 1 });
+  figure("h2 small GET, 4 x 8, of node:http2", median(ratios(cpu, "by node:http2", "ours")), "x", { atLeast: 2 });
   const cost = (more: Name, less: Name) => median(cpu[more].map((value, round) => value - (cpu[less][round] ?? 0)));
   figure("h2 what audit costs a request", cost("ours", "ours, no audit"), "us", { atMost: 5 });
   figure("h2 what the policy costs a request", cost("ours, no audit", "ours, no policy"), "us", { atMost: 5 });
@@ -102,7 +105,9 @@ test("Go clients with a new path for each request", async () => {
 
 test("a 5 MB list", async () => {
   const load = { path: list, connections: 4, streams: 1, milliseconds: 1000 };
-  const cpu = await compare(["nginx", "haproxy", "relay", "ours"], (subject) => cpuPerRequest(bench, subject, load));
+  const cpu = await compare(["nginx", "haproxy", "relay", "ours", "by node:http2"], (subject) =>
+    cpuPerRequest(bench, subject, load),
+  );
   table("5 MB GET, 4 connections (nginx: HTTP/1.1 to the target)", "us CPU", cpu);
   figure("h2 5 MB list, CPU of nginx's", median(ratios(cpu, "ours", "nginx")), "x", { atMost: 1 });
 });

@@ -10,7 +10,7 @@ import {
   silentLog,
   systemClock,
 } from "@kube-connector/core";
-import { type Caller, noMetrics, startDirectorySource, startProxy } from "@kube-connector/proxy";
+import { type Caller, type Http2By, noMetrics, startDirectorySource, startProxy } from "@kube-connector/proxy";
 // oxlint-disable-next-line import/no-relative-packages -- the process is no part of the proxy's index
 import { startProxyProcess } from "../../proxy/src/process.ts";
 
@@ -19,6 +19,7 @@ interface Asked {
   forward: number;
   reverse: number;
   audit: "off" | "stdout" | { file: string };
+  http2: Http2By;
   api?: { url: string; ca: string; token: string };
 }
 
@@ -54,7 +55,7 @@ await runMain(async (argv) => {
       timeouts: { drainWait: 0, drainGrace: 0 },
       limits: unlimited,
       allowLoopbackTargets: true,
-      http2: "own",
+      http2: asked.http2,
     });
     console.log("ready");
     return proxy;
@@ -71,7 +72,7 @@ await runMain(async (argv) => {
       drainDelay: 0,
       drainGrace: 0,
       audit: asked.audit,
-      http2: "own",
+      http2: asked.http2,
       logLevel: level,
     },
     api: openApiServer({ url: api.url, ca: api.ca, token: async () => new Secret(api.token) }),

@@ -61,6 +61,8 @@ interface OurOptions {
   /** Of a whole one: where the audit log goes, standard output unless told; and the policy's preset. */
   audit?: "off" | "file";
   preset?: "Full" | "ReadOnly";
+  /** Our own relay unless told. */
+  http2?: "node";
   /** With a policy of rules instead. */
   policy?: boolean;
   /** The target's CA and the stored token, where they are others than the bench's own. */
@@ -208,6 +210,7 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
       forward,
       reverse,
       audit: audits[options.audit ?? "stdout"],
+      http2: options.http2 ?? "own",
       ...(options.whole ? { api: { url: plane.url, ca: plane.ca, token: admin } } : {}),
     };
     const script = options.bundled ? await bundled(folder) : "our-proxy.ts";
@@ -220,18 +223,6 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
     const headers = [`Authorization: Bearer ${callerToken}`];
     return { name, pid: proxy.pid, port: reverse, tls: true, forward, headers };
   };
-  const byteInFrontOf: Bench["byteInFrontOf"] = async (port, { caBundle = testCa.certificate, protocol } = {}) => {
-    const listen = await freePort();
-    const asked = { ...parts, ca: caBundle, listen, target: port, protocol };
-    const pipe = await own(measuredCore, node("byte-pipe.ts", asked), { ready: "ready" });
-    return {
-      name: "byte pipe",
-      pid: pipe.pid,
-      port: listen,
-      tls: true,
-      headers: [`Authorization: Bearer ${callerToken}`],
-    };
-  };
   const peer = (name: string, one: Started, port: number, tls = true): Subject => ({
     name,
     pid: one.pid,
@@ -239,6 +230,12 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
     tls,
     headers: [`Authorization: Bearer ${callerToken}`],
   });
+  const byteInFrontOf: Bench["byteInFrontOf"] = async (port, { caBundle = testCa.certificate, protocol } = {}) => {
+    const listen = await freePort();
+    const asked = { ...parts, ca: caBundle, listen, target: port, protocol };
+    const pipe = await own(measuredCore, node("byte-pipe.ts", asked), { ready: "ready" });
+    return peer("byte pipe", pipe, listen);
+  };
   return {
     subjects: {
       nginx: peer("nginx", started.nginx, nginx),
