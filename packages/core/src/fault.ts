@@ -70,6 +70,8 @@ const errnos: Record<string, { code: FaultCode; text: string }> = {
   ENETUNREACH: { code: "unavailable", text: "network unreachable" },
   ETIMEDOUT: { code: "deadline_exceeded", text: "timed out" },
   UND_ERR_CONNECT_TIMEOUT: { code: "deadline_exceeded", text: "timed out" },
+  UND_ERR_HEADERS_TIMEOUT: { code: "deadline_exceeded", text: "no answer in time" },
+  UND_ERR_BODY_TIMEOUT: { code: "deadline_exceeded", text: "the answer stopped coming" },
   UND_ERR_SOCKET: { code: "unavailable", text: "connection closed" },
   ABORT_ERR: { code: "deadline_exceeded", text: "ended before an answer came" },
   EADDRINUSE: { code: "unavailable", text: "the address is in use by another process" },

@@ -57,7 +57,7 @@ export async function followRun(run: RunRecord, options: FollowOptions): Promise
     ]);
     await cancelling;
     if (!stopped.signal.aborted) await untilClean(run.id, options);
-    const ended = await jobs.get(run.id);
+    const ended = await readRun(run.id, jobs, signal);
     progress.show(ended);
     if (!isTerminal(ended.state)) {
       progress.stop();
@@ -68,6 +68,8 @@ export async function followRun(run: RunRecord, options: FollowOptions): Promise
     if (output === "json" || output === "yaml") printValue((text) => void stdout.write(text), output, ended);
     return statusOfRun(ended, options.exitFrom);
   } finally {
+    // What has failed ends the other one, too.
+    stopped.abort();
     progress.stop();
     stdout.off("error", onClosed);
     left.removeEventListener("abort", onLeft);
@@ -79,9 +81,25 @@ const cleanTime = 30_000;
 
 async function untilClean(id: string, { jobs, signal }: FollowOptions): Promise<void> {
   for (const end = Date.now() + cleanTime; Date.now() < end && !signal.aborted; ) {
-    const { cleanup } = await jobs.get(id);
+    const { cleanup } = await readRun(id, jobs, signal);
     if (cleanup.state !== "Pending") return;
     await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** Milliseconds between two questions to a server that is away. */
+const askAgain = 1000;
+
+/** The run. A server or a history that is away is waited for, as whoever follows a run waits for its end; not after the signal. */
+async function readRun(id: string, jobs: JobsCalls, signal: AbortSignal): Promise<RunRecord> {
+  for (;;) {
+    try {
+      return await jobs.get(id);
+    } catch (error) {
+      const { code } = Fault.from(error);
+      if (signal.aborted || (code !== "unavailable" && code !== "deadline_exceeded")) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, askAgain));
   }
 }
 
@@ -93,7 +111,7 @@ async function followEvents(
 ): Promise<void> {
   for await (const event of jobs.follow(id, 0, signal)) {
     if (output === "ndjson" && event.type !== "gap") to.write(`${JSON.stringify({ run: id, ...event })}\n`);
-    if (event.type !== "end") to.progress.show(await jobs.get(id));
+    if (event.type !== "end") to.progress.show(await readRun(id, jobs, signal));
   }
 }
 
@@ -103,7 +121,7 @@ async function followLines(
   { left, closed }: { left: AbortSignal; closed: AbortSignal },
   write: (text: string) => void,
 ): Promise<void> {
-  const { log } = await jobs.get(id);
+  const { log } = await readRun(id, jobs, left);
   // The live log goes an hour after the end.
   const pieces =
     log?.sha256 === undefined ? linesOf(jobs.followLog(id, { signal: left })) : wholeLines(jobs.readLog(id));

@@ -20,17 +20,33 @@ function urlOf(url: string): URL {
   throw new Fault("invalid_argument", `${url} should be the server's URL, such as https://jobs.example:8088`);
 }
 
-/** The calls of a `jobs serve` elsewhere. `url` without a path; https, or http on loopback. */
-export function connectJobs({ url, tokenFile, ca }: { url: string; tokenFile: string; ca?: string }): RemoteJobs {
+export interface ServerPlace {
+  /** Without a path; https, or http on loopback. */
+  url: string;
+  tokenFile: string;
+  /** PEM; else the system's. */
+  ca?: string;
+  /** Milliseconds without a byte after which an answer is given up; 60,000 unless told. Events have a comment every 15 s. */
+  silence?: number;
+}
+
+/** Whether a server that is restarted, or a way to it that is broken, may be the reason. */
+function isAway({ code }: Fault): boolean {
+  return code === "unavailable" || code === "deadline_exceeded";
+}
+
+/** The calls of a `jobs serve` elsewhere. Following and waiting go on when it is away for a while; else a call fails then. */
+export function connectJobs({ url, tokenFile, ca, silence = 60_000 }: ServerPlace): RemoteJobs {
   const { origin, protocol, hostname } = urlOf(url);
   if (protocol !== "https:" && !(protocol === "http:" && isLoopbackHost(hostname.replaceAll(/[[\]]/g, "")))) {
     throw new Fault("invalid_argument", `${origin} would see the token in the clear: the server's URL should be https`);
   }
   const token = rereadSecret(tokenFile, tokenAge);
+  const stopping = new AbortController();
   const agent = new Agent({
     allowH2: false,
     headersTimeout: 60_000,
-    bodyTimeout: 0,
+    bodyTimeout: silence,
     connect: { timeout: 10_000, ...(ca === undefined ? {} : { ca }) },
   });
 
@@ -85,7 +101,7 @@ export function connectJobs({ url, tokenFile, ca }: { url: string; tokenFile: st
     signal: AbortSignal,
   ): AsyncGenerator<ServerEvent> {
     let last = position;
-    while (!signal.aborted) {
+    while (!signal.aborted && !stopping.signal.aborted) {
       try {
         const { statusCode, body } = await send("GET", at(id, "/events"), {
           query,
@@ -101,7 +117,7 @@ export function connectJobs({ url, tokenFile, ca }: { url: string; tokenFile: st
       } catch (error) {
         if (signal.aborted) return;
         const fault = Fault.from(error);
-        if (fault.code !== "unavailable" && fault.code !== "internal") throw fault;
+        if (!isAway(fault) && fault.code !== "internal") throw fault;
       }
       await new Promise((resolve) => setTimeout(resolve, reopenAfter));
     }
@@ -140,12 +156,15 @@ export function connectJobs({ url, tokenFile, ca }: { url: string; tokenFile: st
       }
     },
     async wait(id, signal) {
-      while (!signal.aborted) {
+      while (!signal.aborted && !stopping.signal.aborted) {
         try {
           const run = await runOf("GET", at(id, "/wait"), { signal });
           if (run.state === "Suspended" || (run.endedAt !== undefined && run.log !== undefined)) return run;
         } catch (error) {
-          if (!signal.aborted) throw error;
+          if (!signal.aborted) {
+            if (!isAway(Fault.from(error))) throw error;
+            await new Promise((resolve) => setTimeout(resolve, reopenAfter));
+          }
         }
       }
       return runOf("GET", at(id));
@@ -172,7 +191,10 @@ export function connectJobs({ url, tokenFile, ca }: { url: string; tokenFile: st
     monitorUrl: async ({ id }) => (await ask<{ monitorUrl?: string }>("GET", at(id))).monitorUrl,
     connectors: async () =>
       (await ask<{ connectors: Awaited<ReturnType<Jobs["connectors"]>> }>("GET", "/v1/connectors")).connectors,
-    stop: () => agent.destroy(),
+    async stop() {
+      stopping.abort();
+      await agent.destroy();
+    },
   };
 }
 
