@@ -237,6 +237,11 @@ describe.concurrent("somebody else's hand", () => {
         );
       }
       await room.plane.admin.request("POST", jobsPath, { body: foreign(job) });
+      // How that one ends is not how the run has ended.
+      const succeeded = async () =>
+        (await room.plane.admin.request<{ status?: { succeeded?: number } }>("GET", `${jobsPath}/${job}`)).status
+          ?.succeeded;
+      await expect.poll(succeeded, { timeout: 20_000 }).toBe(1);
       relay.fate = () => undefined;
       expect(await ended(id)).toMatchObject({ state: "Lost", reason: "Replaced" });
       expect(await imageOf(job)).toBe("someone-else");

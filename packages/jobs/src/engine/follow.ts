@@ -130,8 +130,11 @@ async function allowed(live: LiveRun, doing: string, right: string, work: Promis
   }
 }
 
-async function judge(live: LiveRun, parts: EngineParts, attempt: Attempt, seen: Seen): Promise<number> {
+async function judge(live: LiveRun, parts: EngineParts, attempt: Attempt, now: Seen): Promise<number> {
   const { record } = live;
+  // Another Job that has taken its name says nothing of it, but that it is gone.
+  const isOurs = now.job?.metadata.uid === attempt.uid;
+  const seen: Seen = isOurs ? now : { ...now, job: undefined };
   const { job, pods } = seen;
   const { workload, problem } = job?.spec?.suspend === true ? await readWorkload(live, parts, job) : {};
   const cancelAsked = record.cancel !== undefined || attempt.verdict !== undefined;
@@ -141,7 +144,7 @@ async function judge(live: LiveRun, parts: EngineParts, attempt: Attempt, seen: 
     cancelAsked,
     pods,
     ...(attempt.uid === undefined ? {} : { uid: attempt.uid }),
-    ...(job === undefined ? {} : { job }),
+    ...(now.job === undefined ? {} : { job: now.job }),
     ...(workload === undefined ? {} : { workload }),
     ...(decided === undefined ? {} : { knownOutcome: decided }),
   });
