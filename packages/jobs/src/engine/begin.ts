@@ -211,11 +211,25 @@ async function refused(live: LiveRun, parts: EngineParts, fault: Fault, left: nu
     }
     const diagnosis: Diagnosis = { ...refusalOf(fault.message, "Job"), category: "Quota" };
     if (record.reason !== "Quota") {
-      await change(live, parts, { state: "Queued", status: "Starting", reason: "Quota", stale: false, diagnosis });
+      const { message } = diagnosis;
+      await change(live, parts, {
+        state: "Queued",
+        status: "Starting",
+        reason: "Quota",
+        stale: false,
+        message,
+        diagnosis,
+      });
     }
     return pause(live, parts, retryAfterSeconds, left);
   }
-  if (status === 429) return pause(live, parts, retryAfterSeconds, left);
+  if (status === 429) {
+    if (record.stale || record.message === undefined) {
+      const message = `The cluster takes no more requests at the moment, and is asked again: ${fault.message}`;
+      await change(live, parts, { stale: false, message });
+    }
+    return pause(live, parts, retryAfterSeconds, left);
+  }
   if (status >= 400 && status < 500) {
     const diagnosis = rejectionOf(status, fault.message);
     // Every POST was answered, and with no.

@@ -236,10 +236,11 @@ async function keep(
   const { record } = live;
   const { attempt, seen, found, progress, diagnosis, decided, problem } = now;
   const { startedAt, exits } = seen;
-  // Of a pending run the diagnosis says why it waits.
-  const reason = found.state === "Pending" && diagnosis !== undefined ? diagnosis.category : found.reason;
-  const message =
-    live.refusal ?? problem ?? found.message ?? (found.state === "Pending" ? diagnosis?.message : undefined);
+  // Of a run that waits the diagnosis says why; of one that is pending also the reason.
+  const isPending = found.state === "Pending";
+  const reason = isPending && diagnosis !== undefined ? diagnosis.category : found.reason;
+  const waits = isPending || found.state === "Queued";
+  const message = live.refusal ?? problem ?? found.message ?? (waits ? diagnosis?.message : undefined);
   const stale = live.view?.trouble() !== undefined;
   const isSame =
     found.state === record.state &&
