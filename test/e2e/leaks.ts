@@ -5,7 +5,7 @@ interface Named {
 }
 
 /** All forms in which a token could stand somewhere: itself, its signature alone, base64. */
-function formsOf(token: string): string[] {
+export function formsOf(token: string): string[] {
   const signature = token.split(".")[2];
   const base64 = Buffer.from(token).toString("base64");
   return [token, base64.slice(0, -4), ...(signature === undefined || signature.length < 40 ? [] : [signature])];
