@@ -33,6 +33,8 @@ export default defineConfig({
         test: {
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],
+          // Tests of runs wait for the cluster; those of a file that may go on beside each other all do.
+          maxConcurrency: 50,
           testTimeout: 180_000,
           hookTimeout: 300_000,
           pool: "forks",

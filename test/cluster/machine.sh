@@ -60,6 +60,7 @@ tlsCertFile: $MACHINE_DIR/pki/kubelet.crt
 tlsPrivateKeyFile: $MACHINE_DIR/pki/kubelet.key
 healthzBindAddress: $MACHINE_ADDRESS
 syncFrequency: ${CLUSTER_SYNC_FREQUENCY:-1m}
+volumeStatsAggPeriod: 5s
 maxPods: 250
 failSwapOn: false
 enforceNodeAllocatable: []

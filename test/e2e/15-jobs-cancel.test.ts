@@ -115,8 +115,8 @@ test("the API server is away for 60 s: a run that goes on, one that ends meanwhi
   }
   await new Promise((resolve) => setTimeout(resolve, 60_000 - (performance.now() - since)));
   await control("start", "target-apiserver");
-  // Left alone, the controller manager may take minutes to ask the API server again.
-  await control("restart", "target-controllers");
+  // Left alone, these may take minutes to ask the API server again.
+  for (const other of ["target-controllers", "target-kubelet"]) await control("restart", other);
   const [one, two, three] = await Promise.all(
     [long, short, meanwhile].map((id) => untilRun(jobs, id, isComplete, 150)),
   );
