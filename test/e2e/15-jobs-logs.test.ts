@@ -12,12 +12,15 @@ import { eventually } from "./kubectl.ts";
 
 const ns = "jobs-logs";
 let room: JobsCluster;
+/** Its connections are cut. */
+let shaken: JobsCluster;
 let folder: string;
 let started: Started;
 let jobs: Jobs;
 
 beforeAll(async () => {
   room = await startJobsCluster(ns);
+  shaken = await startJobsCluster("jobs-shaken");
   folder = await room.folder();
   started = await room.start(folder);
   jobs = started.jobs;
@@ -25,6 +28,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await started?.stop();
   await room?.stop();
+  await shaken?.stop();
 });
 
 const isComplete = ({ state, log }: RunRecord) => isTerminal(state) && log?.sha256 !== undefined;
@@ -50,10 +54,10 @@ async function linesByContainer(id: string): Promise<Record<string, string[]>> {
   return found;
 }
 
-test("200,000 lines, while every connection is cut every second and our process is killed twice: each line once, in order", async () => {
-  const own = await room.folder();
+test.concurrent("200,000 lines, while every connection is cut every second and our process is killed twice: each line once, in order", async () => {
+  const own = await shaken.folder();
   const store = await openStore(new Secret(join(own, "jobs.db")), { log: silentLog });
-  using processes = createJobsProcesses({ connector: room.config, folder: own });
+  using processes = createJobsProcesses({ connector: shaken.config, folder: own });
   let child = await processes.launch();
   const id = await child.say(
     // 1,000 lines at a time, so that they take some seconds.
@@ -61,7 +65,7 @@ test("200,000 lines, while every connection is cut every second and our process 
       name: "numbers",
     }),
   );
-  const cutting = setInterval(() => room.cut(), 1000);
+  const cutting = setInterval(() => shaken.cut(), 1000);
   try {
     for (let kill = 0; kill < 2; kill++) {
       await eventually(async () => expect((await store.read(id))?.state).toBe("Running"), 60_000);
@@ -83,46 +87,50 @@ test("200,000 lines, while every connection is cut every second and our process 
   expect(lines.findIndex((line, at) => line !== String(at))).toBe(-1);
 }, 180_000);
 
-test("the kubelet is killed in the last second of containers: each line once, and no gap", async () => {
-  // They end a fifth of a second apart, around the moment at which it is killed, and while it is away.
-  const counts = Array.from({ length: 8 }, (_, at) => 20 + 2 * at);
-  const runs = await Promise.all(
-    counts.map(async (count, at) => {
-      const text = `i=0; while [ $i -lt ${count} ]; do echo "line $i"; i=$((i+1)); usleep 100000; done`;
-      const { run } = await jobs.submit(script(text, { name: `last-${at}` }));
-      return run;
-    }),
-  );
-  await eventually(async () => {
-    const last = await bytesOf(runs.at(-1)?.id ?? "");
-    expect(last.includes("line 18\n")).toBe(true);
-  }, 60_000);
-  await control("kill", "target-kubelet");
-  for (const [at, { id }] of runs.entries()) {
-    const { state, log } = await untilRun(jobs, id, isComplete, 120);
-    const count = counts[at] ?? 0;
-    expect([state, log?.gaps, ...(await linesByPod(folder, id)).values()]).toEqual(["Succeeded", 0, numbered(count)]);
-  }
-}, 180_000);
+/** Five pods, two at a time, each with 300 lines in 3 s at least. */
+const five = (end = "true") =>
+  script(`i=0; while [ $i -lt 300 ]; do echo "line $i"; i=$((i+1)); usleep 10000; done; ${end}`, {
+    completions: 5,
+    parallelism: 2,
+    completionMode: "Indexed",
+    backoffLimitPerIndex: 0,
+  });
 
-test.concurrent("five completions, two at a time: five pods' lines in one log, each once and in order, then nothing is left", async () => {
-  const { id } = await runToEnd(
-    script('i=0; while [ $i -lt 300 ]; do echo "line $i"; i=$((i+1)); usleep 2000; done', {
-      completions: 5,
-      parallelism: 2,
-    }),
-  );
-  expect([...(await linesByPod(folder, id)).values()]).toEqual(Array(5).fill(numbered(300)));
+/** All lines by their times, and nothing left in the cluster. */
+async function expectInOrderAndGone(id: string): Promise<void> {
   const stamps = (await bytesOf(id))
     .toString()
     .split("\n")
     .slice(1, -2)
     .map((line) => line.slice(0, 30));
   expect(stamps).toEqual(stamps.toSorted());
-  expect(await jobs.get(id)).toMatchObject({ state: "Succeeded", log: { lines: 1500, gaps: 0 } });
   await untilRun(jobs, id, ({ cleanup }) => cleanup.state === "Done");
   const label = `connectors.cpaas.io/run-id=${id}`;
   expect(await room.kubectl("-n", ns, "get", "jobs,pods,secrets", "-l", label, "-o", "name")).toBe("");
+}
+
+test.concurrent.each([
+  ["succeeds", "true", "Succeeded"],
+  ["fails", "test $JOB_COMPLETION_INDEX != 3", "Failed"],
+])(
+  "five completions, two at a time, of a run that %s: five pods' lines in one log, each once and in order, then nothing is left",
+  async (_, end, state) => {
+    const { id } = await runToEnd(five(end));
+    expect([...(await linesByPod(folder, id)).values()]).toEqual(Array.from({ length: 5 }, () => numbered(300)));
+    expect(await jobs.get(id)).toMatchObject({ state, log: { lines: 1500, gaps: 0 } });
+    await expectInOrderAndGone(id);
+  },
+);
+
+test.concurrent("five completions, cancelled in the middle: what was written is in the log once and in order, then nothing is left", async () => {
+  const { run } = await jobs.submit(five());
+  await untilRun(jobs, run.id, ({ progress }) => progress.succeeded >= 2);
+  await jobs.cancel(run.id);
+  expect(await untilRun(jobs, run.id, isComplete)).toMatchObject({ state: "Cancelled", log: { gaps: 0 } });
+  const pods = [...(await linesByPod(folder, run.id)).values()];
+  for (const lines of pods) expect(lines).toEqual(numbered(lines.length));
+  expect(pods.filter(({ length }) => length === 300).length).toBeGreaterThanOrEqual(2);
+  await expectInOrderAndGone(run.id);
 });
 
 test.concurrent("the log of each restart of a container", async () => {
@@ -212,13 +220,34 @@ test.concurrent("a pod that was deleted before its log was read to the end: a ma
     throw new Error("no line yet");
   });
   await first.stop();
-  const label = `connectors.cpaas.io/run-id=${run.id}`;
-  const pod = (await room.kubectl("-n", ns, "get", "pods", "-l", label, "-o", "name")).trim();
+  const pod = await room.pod(ns, run.id);
   await room.kubectl("-n", ns, "exec", pod, "--", "sh", "-c", "touch /tmp/go; sleep 1");
-  await room.kubectl("-n", ns, "delete", pod, "--grace-period=0", "--force");
+  await room.kubectl("-n", ns, "delete", "pod", pod, "--grace-period=0", "--force");
   first = await room.start(own);
   await untilRun(first.jobs, run.id, isComplete);
   const log = (await bytesOf(run.id, join(own, "logs"))).toString();
   await first.stop();
   expect(log).toMatch(/\/main#0\] line 0\n\S+ \[.*\/main#0\]!gap PodDeleted\n#end state=Failed lines=1 gaps=1/);
 });
+
+test("the kubelet is killed in the last second of containers: each line once, and no gap", async () => {
+  // They end a fifth of a second apart, around the moment at which it is killed, and while it is away.
+  const counts = Array.from({ length: 8 }, (_, at) => 20 + 2 * at);
+  const runs = await Promise.all(
+    counts.map(async (count, at) => {
+      const text = `i=0; while [ $i -lt ${count} ]; do echo "line $i"; i=$((i+1)); usleep 100000; done`;
+      const { run } = await jobs.submit(script(text, { name: `last-${at}` }));
+      return run;
+    }),
+  );
+  await eventually(async () => {
+    const last = await bytesOf(runs.at(-1)?.id ?? "");
+    expect(last.includes("line 18\n")).toBe(true);
+  }, 60_000);
+  await control("kill", "target-kubelet");
+  for (const [at, { id }] of runs.entries()) {
+    const { state, log } = await untilRun(jobs, id, isComplete, 120);
+    const count = counts[at] ?? 0;
+    expect([state, log?.gaps, ...(await linesByPod(folder, id)).values()]).toEqual(["Succeeded", 0, numbered(count)]);
+  }
+}, 180_000);

@@ -1,11 +1,12 @@
 // Every state of the table, row by row, as a real Job controller, scheduler and kubelet bring it about.
-import { isTerminal, type Jobs, type RunEvent, type RunRecord } from "@kube-connector/jobs";
+import { isTerminal, type Jobs, type RunEvent, type RunRecord, runStates } from "@kube-connector/jobs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { jobName } from "../../packages/jobs/src/source/names.ts";
 import { linesByPod, untilEnd } from "../kit/jobs-checks.ts";
 import type { Started } from "../kit/jobs-room.ts";
 import { control } from "./cluster.ts";
-import { type JobsCluster, script, startJobsCluster, untilRun } from "./jobs-cluster.ts";
+import { type JobsCluster, script, startJobsCluster, stay, untilRun } from "./jobs-cluster.ts";
+import { kueue, workload } from "./jobs-objects.ts";
 import { eventually } from "./kubectl.ts";
 
 const ns = "jobs-states";
@@ -16,23 +17,28 @@ let jobs: Jobs;
 
 beforeAll(async () => {
   room = await startJobsCluster(ns);
+  await room.apply(kueue);
   folder = await room.folder();
-  started = await room.start(folder, { one: { concurrency: { max: 1 } }, other: { concurrency: { max: 1 } } });
+  const oneAtATime = { concurrency: { max: 1 } };
+  started = await room.start(folder, { profiles: { one: oneAtATime, other: oneAtATime } });
   jobs = started.jobs;
 });
 afterAll(async () => {
   await control("start", "target-controllers");
   await started?.stop();
+  await room?.kubectl("delete", "crd", kueue.metadata.name, "--ignore-not-found", "--wait=false");
   await room?.stop();
 });
 
-const stay = "trap 'exit 0' TERM; echo begun; sleep 600 & wait";
 const slowToStop = (seconds: number) => ({
   patch: { spec: { template: { spec: { terminationGracePeriodSeconds: seconds + 20 } } } },
 });
 const submit = async (fields: object) => (await jobs.submit(fields)).run.id;
-const inState = (id: string, state: RunRecord["state"], reason?: string) =>
-  untilRun(jobs, id, (run) => run.state === state && (reason === undefined || run.reason === reason));
+const named = new Set<RunRecord["state"]>();
+const inState = (id: string, state: RunRecord["state"], reason?: string) => {
+  named.add(state);
+  return untilRun(jobs, id, (run) => run.state === state && (reason === undefined || run.reason === reason));
+};
 const jobOf = (run: RunRecord) => run.attempts[0]?.job ?? "";
 const left = (id: string) =>
   room.kubectl("-n", ns, "get", "jobs,pods", "-l", `connectors.cpaas.io/run-id=${id}`, "-o", "name");
@@ -46,6 +52,7 @@ function told(events: RunEvent[]): string[] {
 
 /** Those are among them, in that order. */
 function expectInOrder(all: string[], wanted: string[]): void {
+  for (const one of wanted) named.add(one.split(" ")[0] as RunRecord["state"]);
   let at = 0;
   for (const one of all) if (one === wanted[at]) at += 1;
   expect(at === wanted.length ? wanted : all).toEqual(wanted);
@@ -160,6 +167,42 @@ test.concurrent("suspended and back: not cancelled, and both pods' lines are in 
   expect([...(await linesByPod(folder, id)).values()]).toEqual([["begun"], ["begun"]]);
 });
 
+test.concurrent("Queued for Kueue's admission, with its words; admitted it runs, and nothing is wrong with it any more", async () => {
+  const id = await submit(script("echo admitted", { patch: { spec: { suspend: true } } }));
+  const { attempts } = await inState(id, "Suspended");
+  const { job = "", uid = "" } = attempts[0] ?? {};
+  await room.apply(workload(ns, job, uid));
+  const waiting = await inState(id, "Queued", "Admission");
+  expect(waiting).toMatchObject({
+    status: "Starting",
+    message: expect.stringMatching(
+      /^Kueue has not admitted the Job yet, in queue nightly: .*insufficient unused quota/,
+    ),
+    diagnosis: { category: "AwaitingAdmission", hint: expect.stringContaining("when the queue has room") },
+  });
+  // What Kueue does when it admits a Job.
+  await room.apply(workload(ns, job, uid, true));
+  await room.kubectl("-n", ns, "patch", "job", job, "--type=merge", '-p={"spec":{"suspend":false}}');
+  expectInOrder(told(await untilEnd(jobs, id)), [
+    "Suspended JobSuspended (Starting)",
+    "Queued Admission (Starting)",
+    "Succeeded CompletionsReached (Success)",
+  ]);
+  expect((await jobs.get(id)).diagnosis).toBeUndefined();
+});
+
+test.concurrent("TimedOut by the Job's deadline; Cancelling, and Cancelled once the pods are gone", async () => {
+  const timed = await submit(script(stay, { timeout: 4 }));
+  const cancelled = await submit(script("trap 'sleep 3; exit 0' TERM; sleep 600 & wait", slowToStop(3)));
+  await inState(cancelled, "Running");
+  await jobs.cancel(cancelled);
+  expect(await inState(cancelled, "Cancelling")).toMatchObject({ status: "Running" });
+  expect(await left(cancelled)).toContain("pod/");
+  expect(await inState(cancelled, "Cancelled")).toMatchObject({ status: "Cancelled" });
+  expect(await left(cancelled)).toBe("");
+  expect(await inState(timed, "TimedOut", "DeadlineExceeded")).toMatchObject({ status: "Failed" });
+});
+
 test.concurrent("Deleting and Lost, when somebody else deletes the Job", async () => {
   const text = "trap 'sleep 4; echo stopped; exit 0' TERM; echo begun; sleep 600 & wait";
   const id = await submit(script(text, slowToStop(4)));
@@ -249,3 +292,7 @@ test("the controllers are away: Submitted, Suspending; they come back: Succeeded
   await jobs.cancel(second);
   await inState(second, "Cancelled");
 }, 120_000);
+
+test("no state is without a test here", () => {
+  expect(runStates.filter((state) => !named.has(state))).toEqual([]);
+});

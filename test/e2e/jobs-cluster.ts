@@ -3,11 +3,11 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ApiServer, openApiServer, readKubeconfig, Secret } from "@kube-connector/core";
-import type { ConnectorConfig, Jobs, Profile, RunRecord } from "@kube-connector/jobs";
+import type { ConnectorConfig, Jobs, RunRecord } from "@kube-connector/jobs";
 import { connectorYaml, secretYaml } from "../kit/connector-files.ts";
-import { serveConnectors, type Started, startModule } from "../kit/jobs-room.ts";
+import { serveConnectors, type Started, startModule, type StartOptions } from "../kit/jobs-room.ts";
 import { target } from "./cluster.ts";
-import { apply, eventually, getJson, kubectlOk } from "./kubectl.ts";
+import { apply, eventually, getJson, kubectl, kubectlOk } from "./kubectl.ts";
 
 // The jobs module before the target cluster, whose kubelet is real, by a Connector that standalone serves. Between module
 // and standalone is a relay, whose connections a test can cut.
@@ -23,14 +23,20 @@ export interface JobsCluster {
   /** A new folder for history and logs. */
   folder(): Promise<string>;
   /** The module with a history in that folder; a second one on the same folder goes on with its runs. */
-  start(folder: string, profiles?: Record<string, Profile>): Promise<Started>;
+  start(folder: string, options?: StartOptions): Promise<Started>;
   /** kubectl as the target's admin; its standard output. */
   kubectl(...args: string[]): Promise<string>;
   apply(...objects: object[]): Promise<void>;
+  /** Tries that command of kubectl without effect until it is refused so: the API server takes a moment to go by a new rule. */
+  untilRefused(words: string, ...args: string[]): Promise<void>;
+  /** The name of a run's pod; waits until there is one. */
+  pod(namespace: string, run: string): Promise<string>;
   /** Ends every connection between module and proxy now. */
   cut(): void;
   /** Gives the Connector a new token, and ends the old one. */
   rotate(): Promise<void>;
+  /** Takes those verbs from the rights of the module in the target; none: gives them back. */
+  withhold(...verbs: string[]): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -45,9 +51,12 @@ export async function startJobsCluster(...namespaces: string[]): Promise<JobsClu
     return folder;
   };
   const admin = openApiServer(await readKubeconfig(kubeconfig));
-  await apply([...rights, ...namespaces.map((name) => ({ apiVersion: "v1", kind: "Namespace", metadata: { name } }))], {
-    kubeconfig,
-  });
+  await apply(
+    [...rights(), ...namespaces.map((name) => ({ apiVersion: "v1", kind: "Namespace", metadata: { name } }))],
+    {
+      kubeconfig,
+    },
+  );
   const directory = await newFolder();
   let generation = 0;
   const giveToken = async () => {
@@ -69,15 +78,29 @@ export async function startJobsCluster(...namespaces: string[]): Promise<JobsClu
     admin,
     config,
     folder: newFolder,
-    start: (folder, profiles = {}) => startModule(config, folder, { profiles, leaseSeconds: 2 }),
+    start: (folder, options) => startModule(config, folder, { leaseSeconds: 2, ...options }),
     kubectl: (...args) => kubectlOk(args, { kubeconfig }),
     apply: (...objects) => apply(objects, { kubeconfig }),
+    untilRefused: (words, ...args) =>
+      eventually(async () => {
+        const { stderr } = await kubectl([...args, "--dry-run=server"], { kubeconfig });
+        if (!stderr.includes(words)) throw new Error(`kubectl ${args.join(" ")} is not refused: ${stderr}`);
+      }),
+    pod: (namespace, run) =>
+      eventually(async () => {
+        const label = `connectors.cpaas.io/run-id=${run}`;
+        const args = ["-n", namespace, "get", "pods", "-l", label, "-o", "name"];
+        const [name = ""] = (await kubectlOk(args, { kubeconfig })).split("\n");
+        if (name === "") throw new Error(`run ${run} has no pod yet`);
+        return name.replace("pod/", "");
+      }),
     cut: relay.cut,
     async rotate() {
       const old = `jobs-${generation}`;
       await giveToken();
       await kubectlOk(["-n", "jobs-access", "delete", "secret", old], { kubeconfig });
     },
+    withhold: (...verbs) => apply(rights(verbs), { kubeconfig }),
     async stop() {
       await relay.stop();
       await standalone.stop();
@@ -90,37 +113,41 @@ export async function startJobsCluster(...namespaces: string[]): Promise<JobsClu
   };
 }
 
-/** The rights that packages/jobs/README.md asks for, with the optional ones, in all namespaces. */
-const rule = (apiGroups: string, resources: string[], verbs: string[]) => ({
-  apiGroups: [apiGroups],
-  resources,
-  verbs,
-});
-const rights = [
-  { apiVersion: "v1", kind: "Namespace", metadata: { name: "jobs-access" } },
-  { apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "jobs", namespace: "jobs-access" } },
-  {
-    apiVersion: "rbac.authorization.k8s.io/v1",
-    kind: "ClusterRole",
-    metadata: { name: "jobs-access" },
-    rules: [
-      rule("batch", ["jobs"], ["create", "get", "list", "watch", "patch", "delete"]),
-      rule("batch", ["cronjobs"], ["get", "list"]),
-      rule("", ["pods"], ["get", "list", "watch", "delete"]),
-      rule("", ["pods/log"], ["get"]),
-      rule("", ["events"], ["list"]),
-      rule("", ["secrets"], ["create", "list", "patch", "delete"]),
-      rule("kueue.x-k8s.io", ["workloads"], ["get", "list"]),
-    ],
-  },
-  {
-    apiVersion: "rbac.authorization.k8s.io/v1",
-    kind: "ClusterRoleBinding",
-    metadata: { name: "jobs-access" },
-    roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "jobs-access" },
-    subjects: [{ kind: "ServiceAccount", name: "jobs", namespace: "jobs-access" }],
-  },
-];
+const account = { kind: "ServiceAccount", name: "jobs", namespace: "jobs-access" };
+
+/** The rights that packages/jobs/README.md asks for, with the optional ones and without those verbs, in all namespaces. */
+function rights(without: readonly string[] = []): object[] {
+  const rule = (group: string, resources: string[], verbs: string[]) => ({
+    apiGroups: [group],
+    resources,
+    verbs: verbs.filter((verb) => !without.includes(verb)),
+  });
+  return [
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: account.namespace } },
+    { apiVersion: "v1", kind: "ServiceAccount", metadata: { name: account.name, namespace: account.namespace } },
+    {
+      apiVersion: "rbac.authorization.k8s.io/v1",
+      kind: "ClusterRole",
+      metadata: { name: "jobs-access" },
+      rules: [
+        rule("batch", ["jobs"], ["create", "get", "list", "watch", "patch", "delete"]),
+        rule("batch", ["cronjobs"], ["get", "list"]),
+        rule("", ["pods"], ["get", "list", "watch", "delete"]),
+        rule("", ["pods/log"], ["get"]),
+        rule("", ["events"], ["list"]),
+        rule("", ["secrets"], ["create", "list", "patch", "delete"]),
+        rule("kueue.x-k8s.io", ["workloads"], ["get", "list"]),
+      ],
+    },
+    {
+      apiVersion: "rbac.authorization.k8s.io/v1",
+      kind: "ClusterRoleBinding",
+      metadata: { name: "jobs-access" },
+      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "jobs-access" },
+      subjects: [account],
+    },
+  ];
+}
 
 /** A token that lives as long as its Secret in the target. */
 async function createToken(secret: string, kubeconfig: string): Promise<Secret> {
@@ -188,6 +215,9 @@ export const script = (text: string, more: object = {}) => ({
   patch: { spec: { template: { spec: { terminationGracePeriodSeconds: 1 } } } },
   ...more,
 });
+
+/** Ends well when it is told to, and not before. */
+export const stay = "trap 'exit 0' TERM; echo begun; sleep 600 & wait";
 
 /** The run once that is so of it. */
 export async function untilRun(

@@ -8,6 +8,26 @@ interface Named {
   [field: string]: unknown;
 }
 
+/** Kueue's kind of object, without Kueue: admission is what the test says. */
+export const kueue: Named = {
+  apiVersion: "apiextensions.k8s.io/v1",
+  kind: "CustomResourceDefinition",
+  metadata: { name: "workloads.kueue.x-k8s.io" },
+  spec: {
+    group: "kueue.x-k8s.io",
+    scope: "Namespaced",
+    names: { kind: "Workload", plural: "workloads", singular: "workload" },
+    versions: [
+      {
+        name: "v1beta1",
+        served: true,
+        storage: true,
+        schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
+      },
+    ],
+  },
+};
+
 /** What keeps Jobs from being taken, started or finished, each in a namespace or on a node of its own. */
 export function obstacles(namespace: string): Named[] {
   return [
@@ -85,29 +105,13 @@ export function obstacles(namespace: string): Named[] {
         matchResources: { namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "jobs-policy" } } },
       },
     },
-    {
-      apiVersion: "apiextensions.k8s.io/v1",
-      kind: "CustomResourceDefinition",
-      metadata: { name: "workloads.kueue.x-k8s.io" },
-      spec: {
-        group: "kueue.x-k8s.io",
-        scope: "Namespaced",
-        names: { kind: "Workload", plural: "workloads", singular: "workload" },
-        versions: [
-          {
-            name: "v1beta1",
-            served: true,
-            storage: true,
-            schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
-          },
-        ],
-      },
-    },
+    kueue,
   ];
 }
 
-/** Kueue's request for admission of that Job, not granted. */
-export function workload(namespace: string, job: string, uid: string): object {
+/** Kueue's request for admission of that Job. */
+export function workload(namespace: string, job: string, uid: string, isAdmitted = false): object {
+  const lastTransitionTime = new Date().toISOString();
   return {
     apiVersion: "kueue.x-k8s.io/v1beta1",
     kind: "Workload",
@@ -118,23 +122,97 @@ export function workload(namespace: string, job: string, uid: string): object {
     },
     spec: { queueName: "nightly" },
     status: {
-      conditions: [
-        {
-          type: "QuotaReserved",
-          status: "False",
-          reason: "Pending",
-          message: "couldn't assign flavors to pod set main: insufficient unused quota for cpu",
-          lastTransitionTime: new Date().toISOString(),
-        },
-      ],
+      conditions: isAdmitted
+        ? [{ type: "Admitted", status: "True", reason: "Admitted", message: "admitted", lastTransitionTime }]
+        : [
+            {
+              type: "QuotaReserved",
+              status: "False",
+              reason: "Pending",
+              message: "couldn't assign flavors to pod set main: insufficient unused quota for cpu",
+              lastTransitionTime,
+            },
+          ],
     },
   };
 }
 
-/** A Secret, a ConfigMap, a ServiceAccount, a claim whose volume is that folder, and a CronJob. */
+const worker = {
+  name: "worker",
+  image,
+  command: ["sh", "-c", 'echo "REGION=$REGION KEY=$KEY KEPT=$KEPT $0"'],
+  args: ["shallow"],
+  env: [
+    { name: "REGION", value: "us" },
+    { name: "KEY", valueFrom: { secretKeyRef: { name: "db", key: "url" } } },
+    { name: "KEPT", value: "yes" },
+  ],
+};
+
+/**
+ * An API server that takes no more than one request to create a Job of that ServiceAccount at a time, and a webhook for those in the
+ * last namespace.
+ */
+export function fullFor(user: string, namespaces: string[], webhook: string): Named[] {
+  const [, , namespace, name] = user.split(":");
+  const level = { name: "jobs-full" };
+  return [
+    {
+      apiVersion: "flowcontrol.apiserver.k8s.io/v1",
+      kind: "FlowSchema",
+      metadata: level,
+      spec: {
+        priorityLevelConfiguration: level,
+        matchingPrecedence: 10,
+        rules: [
+          {
+            subjects: [{ kind: "ServiceAccount", serviceAccount: { name, namespace } }],
+            resourceRules: [{ apiGroups: ["batch"], resources: ["jobs"], verbs: ["create"], namespaces }],
+          },
+        ],
+      },
+    },
+    {
+      apiVersion: "flowcontrol.apiserver.k8s.io/v1",
+      kind: "PriorityLevelConfiguration",
+      metadata: level,
+      // A request that is alone is always taken.
+      spec: {
+        type: "Limited",
+        limited: { nominalConcurrencyShares: 0, borrowingLimitPercent: 0, limitResponse: { type: "Reject" } },
+      },
+    },
+    {
+      apiVersion: "admissionregistration.k8s.io/v1",
+      kind: "ValidatingWebhookConfiguration",
+      metadata: level,
+      webhooks: [
+        {
+          name: "full.example.com",
+          clientConfig: { url: webhook },
+          rules: [{ apiGroups: ["batch"], apiVersions: ["v1"], operations: ["CREATE"], resources: ["jobs"] }],
+          namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": namespaces.at(-1) } },
+          sideEffects: "None",
+          admissionReviewVersions: ["v1"],
+          timeoutSeconds: 30,
+          failurePolicy: "Ignore",
+        },
+      ],
+    },
+  ];
+}
+
+/** A Job to clone; it does not run itself. */
+export const sourceJob = (namespace: string, name: string): object => ({
+  apiVersion: "batch/v1",
+  kind: "Job",
+  metadata: { name, namespace },
+  spec: { suspend: true, template: { spec: { restartPolicy: "Never", containers: [worker] } } },
+});
+
+/** A Secret, a ConfigMap, a ServiceAccount, a claim whose volume is that folder, a CronJob, and a Job elsewhere. */
 export function givenObjects(namespace: string, data: string): object[] {
   const claim = { name: "data", namespace };
-  const secretRef = { valueFrom: { secretKeyRef: { name: "db", key: "url" } } };
   return [
     {
       apiVersion: "v1",
@@ -167,6 +245,7 @@ export function givenObjects(namespace: string, data: string): object[] {
         resources: { requests: { storage: "1Gi" } },
       },
     },
+    sourceJob("jobs-other", "plain"),
     {
       apiVersion: "batch/v1",
       kind: "CronJob",
@@ -178,20 +257,7 @@ export function givenObjects(namespace: string, data: string): object[] {
             template: {
               spec: {
                 restartPolicy: "Never",
-                containers: [
-                  { name: "first", image, command: ["true"] },
-                  {
-                    name: "worker",
-                    image,
-                    command: ["sh", "-c", 'echo "REGION=$REGION KEY=$KEY KEPT=$KEPT $0"'],
-                    args: ["shallow"],
-                    env: [
-                      { name: "REGION", value: "us" },
-                      { name: "KEY", ...secretRef },
-                      { name: "KEPT", value: "yes" },
-                    ],
-                  },
-                ],
+                containers: [{ name: "first", image, command: ["true"] }, worker],
               },
             },
           },
