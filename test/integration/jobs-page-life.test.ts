@@ -177,6 +177,23 @@ test("of a log of a hundred thousand lines the last are shown as it comes; all a
   expect(page.complaints).toEqual([]);
 });
 
+test("when more lines come at once than are kept, none of before is left among them", async () => {
+  const line = "`2026-03-01T10:00:00.000000000Z [a/b#0] ${word} ${n}`";
+  const add = (word: string, count: number, end = "") =>
+    page.evaluate(`import("/draw.js").then(({ addLines, clearLog }) => {
+      const word = ${JSON.stringify(word)};
+      if (word === "old") clearLog();
+      addLines([...Array.from({ length: ${count} }, (_, n) => ${line}), ...${JSON.stringify(end === "" ? [] : [end])}]);
+    })`);
+  await add("old", 5);
+  await page.until("document.querySelectorAll('#log div').length === 5");
+  await add("new", 10_001, "#end state=Succeeded");
+  await at.shows("#log", "new 10000");
+  const lines = await at.lines();
+  expect([lines.length, lines[0], lines.at(-1)]).toEqual([10_000, " new 1", " new 10000"]);
+  expect(page.complaints).toEqual([]);
+});
+
 test("ten thousand runs are turned over by page, and no answer grows with them", async () => {
   const { port } = served.service;
   const { folder } = served;

@@ -181,7 +181,8 @@ export function clearLog() {
 /** As many at a time as come between two frames, so that a log is drawn as fast as it arrives. */
 export function addLines(lines) {
   if (waiting.length === 0) requestAnimationFrame(drawWaiting);
-  waiting = waiting.concat(lines);
+  // The file's first and last line are no rows: counted, they would leave a row of before what was dropped on the screen.
+  waiting = waiting.concat(lines.filter((line) => !line.startsWith("#")));
   // No frame comes while the tab is hidden.
   if (waiting.length > 2 * mostLines) drop(waiting.splice(0, waiting.length - mostLines));
 }
