@@ -72,6 +72,8 @@ describe.concurrent("what a run needs is away", () => {
       const ended = await untilCleaned(jobs, one.id, 60);
       expect([ended.state, ended.stale, ended.attempts.length]).toEqual([end, false, 1]);
       expect([end, ...(await linesByPod(folder, one.id)).values()]).toEqual([end, numbered(lines)]);
+      // Of pods that were deleted before their log could be read again the log says so.
+      expect(end === "Cancelled" ? 0 : ended.log?.gaps).toBe(0);
       expect(await left(other, `connectors.cpaas.io/run-id=${one.id}`)).toEqual([]);
     }
     await started.stop();

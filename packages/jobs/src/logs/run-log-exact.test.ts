@@ -33,7 +33,9 @@ describe.concurrent("each line once", { timeout: 120_000 }, () => {
     expectExact(file, kubelet.pods.values());
     expectWellFormed(file);
     expect(summary).toMatchObject({ lines: 151, gaps: 0, bytes: file.raw.length });
-    expect(kubelet.asked.length).toBe(4);
+    // One each, and one more where so much time has passed that the end had to be confirmed.
+    expect(kubelet.asked.length).toBeGreaterThanOrEqual(4);
+    expect(kubelet.asked.length).toBeLessThanOrEqual(8);
     expect(sorted(read("live.log").byLabel)).toEqual(sorted(file.byLabel));
   });
 
