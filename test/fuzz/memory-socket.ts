@@ -36,7 +36,10 @@ export class MemorySocket extends Duplex {
   }
 }
 
-/** Ends when all has been done that can be done without anything new. */
-export function settled(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+/**
+ * Ends when all has been done that can be done without anything new. An answer goes out at the end of its turn of the event
+ * loop, the request that waited behind it at the end of the next one.
+ */
+export async function settled(): Promise<void> {
+  for (let turn = 0; turn < 4; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }

@@ -14,6 +14,7 @@ import { type RequestHead, type ResponseHead, parseResponseHead } from "./head.t
 import { answerHead, Inbox } from "./inbox.ts";
 import type { LastHeads } from "./last-heads.ts";
 import type { Admitted } from "./request.ts";
+import { holdForTurn } from "./turn.ts";
 
 /** Most interim (1xx) answers before the final one. */
 const interimLimit = 8;
@@ -132,14 +133,10 @@ export class Exchange implements UpstreamUser {
     const { head, connector, target, upgrade, started } = this.#request;
     const lines = this.#client.last.toTarget.of(head, connector, this.#token(), upgrade);
     const text = `${head.method} ${target.path}${target.query} HTTP/1.1\r\n${lines.reveal()}\r\n`;
-    if (this.requestBody.done) upstream.socket.write(text, "latin1");
-    else {
-      // What of the body is there already goes out with the head.
-      upstream.socket.cork();
-      upstream.socket.write(text, "latin1");
-      this.#client.exchangeTakesBody();
-      upstream.socket.uncork();
-    }
+    // What of the body is there already goes out with the head.
+    holdForTurn(upstream.socket);
+    upstream.socket.write(text, "latin1");
+    if (!this.requestBody.done) this.#client.exchangeTakesBody();
     this.added = this.#with.clock.monotonic() - started;
     this.#with.metrics.latencyAdded(this.added / 1000);
   }
@@ -339,6 +336,7 @@ export class Exchange implements UpstreamUser {
       if (count > 0) flowing = socket.write(text);
     } else if (head !== "") {
       const whole = joined(head, bytes, end);
+      holdForTurn(socket);
       flowing = socket.write(whole.bytes, whole.release);
       release(); // what came has been copied
     } else if (end > 0) flowing = socket.write(end === bytes.length ? bytes : bytes.subarray(0, end), release);
