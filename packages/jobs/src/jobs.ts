@@ -16,7 +16,7 @@ import type { LineFilter } from "./logs/line.ts";
 import { followLive, type LivePiece } from "./logs/read-live.ts";
 import { type Found, type LogQueryOptions, readLog, searchLog } from "./logs/read-log.ts";
 import { type RunLog, startRunLog } from "./logs/run-log.ts";
-import { createSlots as createFollowSlots } from "./logs/slots.ts";
+import { createSlots as createFollowSlots, mostBrief } from "./logs/slots.ts";
 import { isRunId, noSuchRun } from "./run-id.ts";
 import { isTerminal, type RunEvent, type RunRecord, type RunState } from "./run.ts";
 import { parseIndexes } from "./source/names.ts";
@@ -100,7 +100,7 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
   const slots = createSlots({ profiles, clock, onGrant: (run) => engine.wake(run) });
   const clusters = await openClusters(options.connectors, {
     engine: store.engine,
-    streams: mostFollows,
+    streams: mostFollows + mostBrief,
     clock,
     log,
     counts,

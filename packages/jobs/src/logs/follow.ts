@@ -7,7 +7,7 @@ import { stampAt } from "./line.ts";
 import type { Masks } from "./mask.ts";
 import type { Part } from "./part.ts";
 import { createResumeFilter } from "./resume.ts";
-import type { Slots } from "./slots.ts";
+import type { Slot, Slots } from "./slots.ts";
 import { createIntake, type Intake } from "./intake.ts";
 
 /** Opens a container's log with `timestamps=true`; rejects with a Fault. */
@@ -72,6 +72,8 @@ export class Follow {
   #news: ContainerNews;
   #gone = false;
   #changed: () => void = () => undefined;
+  /** Ends the stream that is open. */
+  #attempt: AbortController | undefined;
   #failures = 0;
   #refused = 0;
   /** When (monotonic) the first refusal came after which nothing was opened. */
@@ -112,12 +114,13 @@ export class Follow {
   /** Reads no more; what is missing is missing. */
   expire(): void {
     this.#expired = true;
-    this.#stopping.abort();
+    this.stop();
   }
 
   /** Reads no more; a later process goes on. */
   stop(): void {
     this.#stopping.abort();
+    this.#changed();
   }
 
   async #run(): Promise<void> {
@@ -180,59 +183,76 @@ export class Follow {
     return Date.parse((back === 0 ? ended : back === 1 ? previousEnded : undefined) ?? "");
   }
 
-  /** Opens one stream and reads it to its end. Answers with the milliseconds to wait before the next. */
+  /** Reads one stream, when its turn has come. Answers with the milliseconds to wait before the next. */
   async #once(signal: AbortSignal): Promise<number> {
+    if (this.part.facts.limited) return this.#close();
+    const slot = await this.#enter(signal);
+    if (slot === undefined) return 0;
+    try {
+      return await this.#stream(signal);
+    } finally {
+      slot.release();
+    }
+  }
+
+  /** Undefined when it was stopped, or the container has ended meanwhile: what is left of it does not wait for those that go on. */
+  async #enter(signal: AbortSignal): Promise<Slot | undefined> {
+    const { run, slots } = this.#room;
+    const brief = this.#over;
+    if (!brief && slots.full()) this.#setState("idle");
+    const slot = slots.acquire(run, brief ? undefined : () => this.#attempt?.abort());
+    this.#changed = () => {
+      if (signal.aborted || (!brief && this.#over)) slot.leave();
+    };
+    return (await slot.entered) ? slot : undefined;
+  }
+
+  /** Opens a stream and reads it to its end. */
+  async #stream(signal: AbortSignal): Promise<number> {
     const { part } = this;
     const { facts } = part;
     const room = this.#room;
-    if (facts.limited) return this.#close();
-    if (this.#news.restart > facts.restart + 1) return this.#close("RestartMissed");
     room.budget.left += await part.cutBack();
     const filter = createResumeFilter(await part.resumePoint());
     const attempt = new AbortController();
+    this.#attempt = attempt;
     const both = AbortSignal.any([signal, attempt.signal]);
-    if (room.slots.full()) this.#setState("idle");
-    const slot = await room.slots.acquire(room.run, signal, () => attempt.abort()).catch(() => undefined);
-    if (slot === undefined) return 0;
     // Of a container that is just being started again we would get the new log, and take it for the old one's.
     if (this.#news.unsettled) await this.#waitUntil(() => !this.#news.unsettled || this.#gone, restartSeenWithin);
+    if (this.#news.restart > facts.restart + 1) return this.#close("RestartMissed");
     const { restart } = this.#news;
     const previous = this.#restarted;
     const over = this.#over;
     const { container, pod } = facts;
     const query: LogQuery = { container, ...(previous ? { previous } : {}), ...(over ? {} : { follow: true }) };
     if (filter.sinceTime !== undefined) query.sinceTime = filter.sinceTime;
-    try {
-      const doing = `Cannot open the log of ${part.label}`;
-      const stream = await room.open(room.namespace, pod, query, both).catch((error) => Fault.from(error, doing));
-      if (stream instanceof Fault) {
-        if (signal.aborted || attempt.signal.aborted) return 1;
-        return await this.#refusal(stream, { previous, over });
-      }
-      this.#forbiddenSince = undefined;
-      const openedAt = room.clock.monotonic();
-      const sure = this.#suspected === restart;
-      const intake = createIntake({ part, filter, room, sure, resumed: filter.sinceTime !== undefined });
-      const outcome = await this.#read(stream, intake, attempt);
-      if (intake.kept()) this.#failures = 0;
-      if (outcome === "unfit") return await this.#suspect(restart);
-      const knownFor = room.clock.monotonic() - Math.max(openedAt, this.#overSince ?? Infinity);
-      const known = this.#overSince !== undefined && knownFor < endSeenWithin;
-      const ended = outcome === "clean" && (this.#over || (await this.#endSeen()));
-      if (ended && intake.removed()) {
-        return await this.#closeShort(this.#restarted ? "RestartMissed" : "Unreadable");
-      }
-      if (ended && filter.pending() > 0 && !sure) return await this.#suspect(restart);
-      if (ended && (facts.limited || this.#isAll(intake, { over, known, pending: filter.pending() }))) {
-        await intake.end();
-        if (filter.pending() > 0) await this.#gap("Rotated");
-        if (intake.dropped() > 0) await part.mark(`dropped ${intake.dropped()} lines`, stampAt(room.clock.now()));
-        return await this.#close();
-      }
-      this.#doubt ||= !attempt.signal.aborted;
-    } finally {
-      slot.release();
+    const doing = `Cannot open the log of ${part.label}`;
+    const stream = await room.open(room.namespace, pod, query, both).catch((error) => Fault.from(error, doing));
+    if (stream instanceof Fault) {
+      if (signal.aborted || attempt.signal.aborted) return 1;
+      return await this.#refusal(stream, { previous, over });
     }
+    this.#forbiddenSince = undefined;
+    const openedAt = room.clock.monotonic();
+    const sure = this.#suspected === restart;
+    const intake = createIntake({ part, filter, room, sure, resumed: filter.sinceTime !== undefined });
+    const outcome = await this.#read(stream, intake, attempt);
+    if (intake.kept()) this.#failures = 0;
+    if (outcome === "unfit") return await this.#suspect(restart);
+    const knownFor = room.clock.monotonic() - Math.max(openedAt, this.#overSince ?? Infinity);
+    const known = this.#overSince !== undefined && knownFor < endSeenWithin;
+    const ended = outcome === "clean" && (this.#over || (await this.#endSeen()));
+    if (ended && intake.removed()) {
+      return await this.#closeShort(this.#restarted ? "RestartMissed" : "Unreadable");
+    }
+    if (ended && filter.pending() > 0 && !sure) return await this.#suspect(restart);
+    if (ended && (facts.limited || this.#isAll(intake, { over, known, pending: filter.pending() }))) {
+      await intake.end();
+      if (filter.pending() > 0) await this.#gap("Rotated");
+      if (intake.dropped() > 0) await part.mark(`dropped ${intake.dropped()} lines`, stampAt(room.clock.now()));
+      return await this.#close();
+    }
+    this.#doubt ||= !attempt.signal.aborted;
     if (attempt.signal.aborted) return 1;
     this.#setState("reconnecting");
     if (this.#isLikely) return 1;

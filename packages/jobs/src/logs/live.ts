@@ -3,7 +3,7 @@ import type { Bell } from "./bell.ts";
 import { Cursor } from "./cursor.ts";
 import type { LogFiles, WritableFile } from "./files.ts";
 import { isStamp, labelAt, stampLength, text } from "./line.ts";
-import { Heads, isEarlier, patience, type Silent, waitFor } from "./order.ts";
+import { Heads, isEarlier, type Silent, waitFor } from "./order.ts";
 import type { Part } from "./part.ts";
 import { bracketed, Lines } from "./render.ts";
 
@@ -160,7 +160,7 @@ export class Live {
     // A plain promise, as each run that says nothing waits here; `stop` wakes it too.
     if (!this.#woken) {
       await new Promise<void>((resolve) => {
-        const cancel = clock.after(Math.min(wait, patience.reconnecting), resolve);
+        const cancel = wait === Infinity ? () => undefined : clock.after(wait, resolve);
         this.#wake = () => {
           cancel();
           resolve();

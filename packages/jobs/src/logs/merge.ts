@@ -75,9 +75,9 @@ export async function mergeParts(options: {
     containers: [],
     blocks: [],
   };
-  // While one block is written the next one is made.
-  let out = new Lines(2 * blockBytes);
-  let spare = new Lines(2 * blockBytes);
+  // While one block is written the next one is made. They grow with what comes: most logs are short, and hundreds may end at a time.
+  let out = new Lines();
+  let spare = new Lines();
   let written: Promise<void> = Promise.resolve();
 
   async function flush(last = false): Promise<void> {
@@ -100,7 +100,7 @@ export async function mergeParts(options: {
     const part = closing.adopt(await open(from, "r"), (one) => one.close());
     const { size } = await part.stat();
     const read = async (buffer: Buffer, at: number) => (await part.read(buffer, 0, buffer.length, at)).bytesRead;
-    const share = Math.min(blockBytes, Math.max(16_384, Math.floor(readBytes / 2 / parts.length)));
+    const share = Math.min(size, blockBytes, Math.max(16_384, Math.floor(readBytes / 2 / parts.length)));
     const source = new Source(instance, size, new Cursor(readAhead(read, share), { order, blockBytes: share }));
     if (await source.advance()) heads.push(source);
   }

@@ -183,7 +183,7 @@ export class Part {
   }
 
   async #afterLastNewline(size: number): Promise<number> {
-    const block = Buffer.alloc(65_536);
+    const block = Buffer.allocUnsafe(Math.min(size, 65_536));
     for (let end = size; end > 0; ) {
       const from = Math.max(0, end - block.length);
       const filled = await this.read(block.subarray(0, end - from), from);

@@ -76,7 +76,10 @@ export class Lines {
   }
 }
 
-/** A label as lines have it. */
+/** A label as lines have it; in memory of its own, as a small part of Node's pool would keep all 8 KiB of that. */
 export function bracketed(label: string): Buffer {
-  return Buffer.from(` [${label}]`);
+  const shown = ` [${label}]`;
+  const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(shown));
+  bytes.write(shown);
+  return bytes;
 }

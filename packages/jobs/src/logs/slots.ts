@@ -1,30 +1,82 @@
 import type { Clock } from "@kube-connector/core";
 
-/** The right to one open stream. */
+/** The right to one open stream, or a place in the line for it. */
 export interface Slot {
+  /** Ends when the stream may be opened; false when the line was left. */
+  entered: Promise<boolean>;
+  /** Leaves the line; a slot that is held stays. */
+  leave(): void;
   release(): void;
 }
 
 /** How many streams there may be at once, over all runs of a process. */
 export interface Slots {
-  /** Waits its turn; rejects when the signal is aborted. `giveUp` asks the holder to end soon, as others wait. */
-  acquire(run: string, signal: AbortSignal, giveUp: () => void): Promise<Slot>;
+  /**
+   * A slot, or a place in the line. `giveUp` asks the holder to end soon, as others wait; without it the stream is one that
+   * ends by itself, and does not wait for those that go on.
+   */
+  acquire(run: string, giveUp?: () => void): Slot;
+  /** Streams that go on. */
   held(): number;
-  /** Whether the next one has to wait. */
+  /** Whether the next one that goes on has to wait. */
   full(): boolean;
 }
 
 /** Milliseconds that a stream may run while others wait for its place. */
 const turn = 30_000;
+/** Milliseconds between two who give up their place: each costs the cluster a request, and us a connection. */
+const between = 200;
+/** Streams that end by themselves, at once. */
+export const mostBrief = 64;
+
+interface Holder {
+  since: number;
+  asked: boolean;
+  giveUp: (() => void) | undefined;
+}
 
 /**
- * At most `most` at once. Fair: runs take turns whatever the number of their containers, and while somebody waits, who has
- * held a slot for 30 s is asked to give it up.
+ * At most `most` at once that go on, and 64 that end by themselves. Fair: runs take turns whatever the number of their
+ * containers, and while somebody waits, who has held a slot for 30 s is asked to give it up, five of them a second at most.
  */
 export function createSlots(most: number, clock: Clock): Slots {
-  const waiting = new Map<string, Set<() => void>>();
-  const held = new Set<{ since: number; asked: boolean; giveUp: () => void }>();
+  const streams = createLine(most, clock);
+  const brief = createLine(mostBrief, clock);
   let checking = false;
+
+  function check(): void {
+    const { waiting, held } = streams;
+    if (checking || waiting.size === 0) return;
+    checking = true;
+    const wanted = [...waiting.values()].reduce((sum, those) => sum + those.size, 0);
+    const asked = [...held].filter((one) => one.asked).length;
+    const oldest = asked >= wanted ? undefined : [...held].find((one) => !one.asked);
+    const wait = oldest === undefined ? turn / 30 : Math.max(between, oldest.since + turn - clock.monotonic());
+    clock.after(wait, () => {
+      checking = false;
+      if (waiting.size > 0 && oldest !== undefined && held.has(oldest)) {
+        oldest.asked = true;
+        oldest.giveUp?.();
+      }
+      check();
+    });
+  }
+
+  return {
+    held: () => streams.held.size,
+    full: () => streams.held.size >= most,
+    acquire(run, giveUp) {
+      const slot = (giveUp === undefined ? brief : streams).enter(run, giveUp);
+      check();
+      return slot;
+    },
+  };
+}
+
+/** Runs take turns in it. */
+function createLine(most: number, clock: Clock) {
+  const waiting = new Map<string, Set<() => void>>();
+  const held = new Set<Holder>();
 
   /** Lets the next run's first in; that run goes to the end of the line. */
   function admit(): void {
@@ -32,62 +84,43 @@ export function createSlots(most: number, clock: Clock): Slots {
       const next = waiting.entries().next().value;
       if (next === undefined) return;
       const [run, those] = next;
-      const [enter] = those;
+      const [come] = those;
       waiting.delete(run);
-      if (enter === undefined) continue;
-      those.delete(enter);
+      if (come === undefined) continue;
+      those.delete(come);
       if (those.size > 0) waiting.set(run, those);
-      enter();
+      come();
     }
   }
 
-  function check(): void {
-    if (checking || waiting.size === 0) return;
-    checking = true;
-    const wanted = [...waiting.values()].reduce((sum, those) => sum + those.size, 0);
-    const asked = [...held].filter((one) => one.asked).length;
-    const oldest = asked >= wanted ? undefined : [...held].find((one) => !one.asked);
-    const wait = oldest === undefined ? turn / 30 : Math.max(0, oldest.since + turn - clock.monotonic());
-    clock.after(wait, () => {
-      checking = false;
-      if (waiting.size > 0 && oldest !== undefined && held.has(oldest)) {
-        oldest.asked = true;
-        oldest.giveUp();
-      }
-      check();
+  function enter(run: string, giveUp: (() => void) | undefined): Slot {
+    let holder: Holder | undefined;
+    let leave = () => {};
+    const entered = new Promise<boolean>((resolve) => {
+      const come = () => {
+        leave = () => {};
+        holder = { since: clock.monotonic(), asked: false, giveUp };
+        held.add(holder);
+        resolve(true);
+      };
+      leave = () => {
+        leave = () => {};
+        const those = waiting.get(run);
+        those?.delete(come);
+        if (those?.size === 0) waiting.delete(run);
+        resolve(false);
+      };
+      const those = waiting.get(run) ?? new Set();
+      waiting.set(run, those.add(come));
+      admit();
     });
-  }
-
-  function hold(giveUp: () => void): Slot {
-    const one = { since: clock.monotonic(), asked: false, giveUp };
-    held.add(one);
     return {
+      entered,
+      leave: () => leave(),
       release() {
-        if (held.delete(one)) admit();
+        if (holder !== undefined && held.delete(holder)) admit();
       },
     };
   }
-
-  return {
-    held: () => held.size,
-    full: () => held.size >= most,
-    acquire(run, signal, giveUp) {
-      return new Promise((resolve, reject) => {
-        const refuse = () => {
-          waiting.get(run)?.delete(enter);
-          reject(new Error("the wait for a slot was ended"));
-        };
-        const enter = () => {
-          signal.removeEventListener("abort", refuse);
-          resolve(hold(giveUp));
-        };
-        if (signal.aborted) return refuse();
-        signal.addEventListener("abort", refuse, { once: true });
-        const those = waiting.get(run) ?? new Set();
-        waiting.set(run, those.add(enter));
-        admit();
-        check();
-      });
-    },
-  };
+  return { waiting, held, enter };
 }
