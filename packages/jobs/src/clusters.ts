@@ -1,7 +1,7 @@
 import { type ApiServer, type Clock, connectorAccess, Fault, type Log, openApiServer } from "@kube-connector/core";
 import type { JobsCounts } from "./counts.ts";
 import type { Kube } from "./kube.ts";
-import { createKube } from "./kube-api.ts";
+import { callsAtOnce, createKube } from "./kube-api.ts";
 import { type ClusterView, createClusterView } from "./observe/cluster-view.ts";
 import type { RunRecord } from "./run.ts";
 
@@ -65,7 +65,7 @@ export async function openClusters(
         `The kubeconfig ${config.kubeconfig} is for connector ${access.connector}, and is configured for ${config.name}`,
       );
     }
-    const api = openApiServer({ ...access, connections: options.streams + 64 });
+    const api = openApiServer({ ...access, connections: options.streams + callsAtOnce });
     all.set(config.name, {
       config,
       api,

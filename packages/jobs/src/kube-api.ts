@@ -6,11 +6,18 @@ import { paths } from "./paths.ts";
 /** Milliseconds after which a token that was refused has been read again, if there is a newer one. */
 const tokenAge = 1200;
 
+/** Calls to a cluster at a time, and logs that are being opened; those that are open do not count. */
+export const callsAtOnce = 64;
+const opensAtOnce = 32;
+
 /** The port to a cluster on core's transport. A 401 is tried once more, with the token as the file has it then. */
 export function createKube(api: ApiServer, clock: Clock, counts: JobsCounts): Kube {
+  // A thousand at once, each with a connection to be made, would all be too late, and be tried again.
+  const call = createGate(callsAtOnce);
+  const opening = createGate(opensAtOnce);
   async function counted<T>(verb: string, path: string, work: () => Promise<T>): Promise<T> {
     try {
-      const answer = await work();
+      const answer = await (path.endsWith("/log") ? opening : call)(work);
       counts.asked(verb, resourceOf(path), 200);
       return answer;
     } catch (error) {
@@ -76,6 +83,23 @@ export function createKube(api: ApiServer, clock: Clock, counts: JobsCounts): Ku
         }),
       );
     },
+  };
+}
+
+/** Does so many works at a time; the others wait, first come first served. */
+function createGate(most: number): <T>(work: () => Promise<T>) => Promise<T> {
+  const waiting: (() => void)[] = [];
+  let free = most;
+  return async (work) => {
+    if (free > 0) free -= 1;
+    else await new Promise<void>((resolve) => waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = waiting.shift();
+      if (next === undefined) free += 1;
+      else next();
+    }
   };
 }
 

@@ -14,7 +14,7 @@ import { isTerminal, type RunRecord, runStates } from "../run.ts";
 import { begin, post } from "./begin.ts";
 import { finish } from "./finish.ts";
 import { follow } from "./follow.ts";
-import { createLiveRun, currentAttempt, type EngineParts, type LiveRun, slotRequest } from "./live-run.ts";
+import { currentAttempt, type EngineParts, LiveRun, slotRequest } from "./live-run.ts";
 
 // The loop: takes the runs that nobody owns, looks at each when something about it has changed or its time has come, and
 // lets it go when it is done. A look reads the world and does the next step; a second one changes nothing.
@@ -22,6 +22,8 @@ import { createLiveRun, currentAttempt, type EngineParts, type LiveRun, slotRequ
 /** Milliseconds between looks for what others asked. A lease is renewed three times in its time. */
 const requestsEvery = 1000;
 const claimAtOnce = 500;
+/** Looks at a time: one that waits for the cluster must not hold up what others have seen. */
+const looksAtOnce = 1000;
 /** Milliseconds after which a run that is ours and that nobody has adopted is no submission any more that is under way. */
 const strayAge = 120_000;
 
@@ -57,6 +59,9 @@ export function startEngine(options: {
   const { store, clock, log, owner, leaseSeconds } = options;
   const stopping = new AbortController();
   const lives = new Map<string, LiveRun>();
+  /** Those that were looked at since the last time that others were put to rest. */
+  let awake = new Set<LiveRun>();
+  let drowsy = new Set<LiveRun>();
   /** Milliseconds (monotonic) until when others leave our runs alone. */
   let leaseEnd = clock.monotonic() + leaseSeconds * 1000;
   let cancelLapse: () => void = () => undefined;
@@ -65,7 +70,7 @@ export function startEngine(options: {
   const closings = new Map<string, Promise<void>>();
   /** Runs of other engines that were looked at, and whether they hold a slot. */
   const others = new Map<string, boolean>();
-  const queue: Queue = startQueue({ clock, log, run: look, concurrency: 64 });
+  const queue: Queue = startQueue({ clock, log, run: look, concurrency: looksAtOnce });
   const parts: EngineParts = {
     ...options.parts,
     store,
@@ -82,6 +87,7 @@ export function startEngine(options: {
     if (clock.monotonic() >= leaseEnd) await renew();
     const live = lives.get(id);
     if (live === undefined) return undefined;
+    awake.add(live);
     try {
       if (live.unsaved) await reload(live);
       const again = lives.has(id) ? await step(live) : undefined;
@@ -96,33 +102,41 @@ export function startEngine(options: {
     }
   }
 
+  /** Of ten thousand runs most have nothing to do at a time. */
+  function putToRest(): void {
+    for (const live of drowsy) if (!awake.has(live)) live.rest();
+    drowsy = awake;
+    awake = new Set();
+  }
+
   async function step(live: LiveRun): Promise<number | undefined> {
-    const { record } = live;
-    if (isTerminal(record.state)) {
+    if (isTerminal(live.state)) {
       const again = await finish(live, parts);
       if (again === undefined) await letGo(live);
       return again;
     }
+    const { record } = live;
     const attempt = currentAttempt(record);
     if (attempt === undefined) return begin(live, parts);
     return attempt.uid === undefined ? post(live, parts, attempt) : follow(live, parts, attempt);
   }
 
   async function letGo(live: LiveRun): Promise<void> {
-    await store.release(owner, [live.record.id]);
+    await store.release(owner, [live.id]);
     drop(live);
   }
 
   function drop(live: LiveRun): void {
-    lives.delete(live.record.id);
+    lives.delete(live.id);
     live.dropped = true;
-    parts.slots.release(live.record.id);
+    parts.slots.release(live.id);
+    live.rest();
     live.view?.release();
     void closeLog(live);
   }
 
   async function openLog(live: LiveRun): Promise<RunLog> {
-    await closings.get(live.record.id);
+    await closings.get(live.id);
     const before = lapses;
     const opened = await options.parts.openLog(live);
     live.log = opened;
@@ -132,7 +146,7 @@ export function startEngine(options: {
   }
 
   function closeLog(live: LiveRun): Promise<void> {
-    const { id } = live.record;
+    const { id } = live;
     const before = closings.get(id) ?? Promise.resolve();
     const { log: open } = live;
     if (open === undefined) return before;
@@ -148,14 +162,14 @@ export function startEngine(options: {
 
   function take(record: RunRecord, secrets?: ReadonlyMap<string, Secret>): void {
     if (lives.has(record.id)) return;
-    lives.set(record.id, createLiveRun(record, clock.now(), secrets));
+    lives.set(record.id, new LiveRun(record, clock.now(), secrets));
     if (!isTerminal(record.state) && currentAttempt(record) !== undefined) parts.slots.hold(slotRequest(record));
     queue.add(record.id);
   }
 
   /** A save has failed: it may have been kept, or refused because the run is another's. */
   async function reload(live: LiveRun): Promise<void> {
-    const { id } = live.record;
+    const { id } = live;
     await renew();
     const record = await store.read(id);
     if (record === undefined) drop(live);
@@ -217,7 +231,7 @@ export function startEngine(options: {
     lapses += 1;
     for (const live of lives.values()) {
       void closeLog(live);
-      queue.add(live.record.id);
+      queue.add(live.id);
     }
   }
 
@@ -259,6 +273,7 @@ export function startEngine(options: {
   }
 
   async function hearRequests(): Promise<void> {
+    putToRest();
     for (const id of await store.requests(owner)) {
       const record = lives.has(id) ? await store.read(id) : undefined;
       if (record !== undefined) hear(record);
@@ -268,6 +283,7 @@ export function startEngine(options: {
   function hear({ id, cancel, suspend }: RunRecord): void {
     const live = lives.get(id);
     if (live === undefined) return;
+    awake.add(live);
     live.record = {
       ...live.record,
       ...(cancel === undefined ? {} : { cancel }),
@@ -293,13 +309,19 @@ export function startEngine(options: {
     },
     hear,
     wake: (run) => queue.add(run),
-    owned: (run) => lives.get(run)?.record,
+    owned(run) {
+      const live = lives.get(run);
+      if (live !== undefined) awake.add(live);
+      return live?.record;
+    },
     async settled(run) {
-      await lives.get(run)?.saving?.catch(() => undefined);
+      const live = lives.get(run);
+      await live?.saving?.catch(() => undefined);
+      if (live !== undefined) awake.add(live);
       return lives.get(run)?.record;
     },
     size: () => lives.size,
-    endedRuns: () => [...lives.values()].filter(({ record }) => isTerminal(record.state)).length,
+    endedRuns: () => [...lives.values()].filter(({ state }) => isTerminal(state)).length,
     async stop() {
       stopping.abort();
       await Promise.all([done, queue.stop()]);

@@ -4,61 +4,99 @@ import type { Kube, Pod } from "../kube.ts";
 import { createMasks } from "../logs/mask.ts";
 import type { LogGap, RunLog } from "../logs/run-log.ts";
 import type { NamespaceView } from "../observe/cluster-view.ts";
-import type { Attempt, Progress, RunRecord, TerminalState } from "../run.ts";
+import { Packed } from "../packed.ts";
+import type { Attempt, Progress, RunRecord, RunState, TerminalState } from "../run.ts";
 import { isTerminal } from "../run.ts";
 import type { SlotRequest, Slots } from "../submit/slots.ts";
 
 // A run that this engine owns, between two looks at it: the record is what the history has; the rest is made anew after a
 // restart.
 
-export interface LiveRun {
-  record: RunRecord;
+export class LiveRun {
+  readonly id: string;
+  readonly #record: Packed<RunRecord>;
+  #state: RunState;
   /** A change on its way to the history, where others may see it before `record` is it. */
   saving: Promise<void> | undefined;
   view: NamespaceView | undefined;
   log: RunLog | undefined;
   /** The log is being completed. */
-  collecting: boolean;
+  collecting = false;
   /** It is no longer ours to look after. */
-  dropped: boolean;
+  dropped = false;
   /** Gaps of the log that no event tells of yet. */
-  gaps: LogGap[];
+  gaps: LogGap[] = [];
   /** Pods that went away, until a look has kept what they said at last. */
-  gone: Pod[];
+  gone: Pod[] = [];
   /** When the last line of the log came. */
   lastLineAt: string | undefined;
   /** Milliseconds (wall clock) since when lines would be heard: silence counts from then. */
   listeningSince: number;
   /** Values to mask and to put into the run's Secret; empty after a restart. */
-  secrets: ReadonlyMap<string, Secret>;
+  readonly secrets: ReadonlyMap<string, Secret>;
   /** Hides them in what a program says of itself: termination messages, outputs. */
   mask: (text: string) => string;
   /** The POST of the last attempt may have been sent by an earlier process or without an answer, so look before sending. */
   unsure: boolean;
   /** The cluster has refused the run's one Job, so that nothing of it is there or may yet come. */
-  neverMade: boolean;
+  neverMade = false;
   /** A save has failed, so what the history has is not known. */
-  unsaved: boolean;
+  unsaved = false;
   /** Failed tries of the call at hand, for its back-off. */
-  failures: number;
+  failures = 0;
   /** What was asked for and is refused by the cluster, with the right that is missing. */
   refusal: string | undefined;
   /** The Job was seen in the view, so that its absence means something. */
-  seen: boolean;
+  seen = false;
   /** Milliseconds (monotonic) when this process made the attempt's Job, its deletion was sent, and that of all that the run has made. */
   madeAt: number | undefined;
   deletedAt: number | undefined;
   cleanedAt: number | undefined;
   /** Milliseconds (wall clock) when events were last read, and how often they were. */
   eventsAt: number | undefined;
-  eventReads: number;
+  eventReads = 0;
   /** Milliseconds (monotonic) when progress alone was last kept. */
   progressAt: number | undefined;
   /** What was done of what suspend and resume ask for. */
   suspended: boolean | undefined;
   /** When the cancellation was asked for that the history has. */
   keptCancel: string | undefined;
+
+  /** `now` in milliseconds, by the wall clock. */
+  constructor(record: RunRecord, now: number, secrets: ReadonlyMap<string, Secret> = noSecrets) {
+    this.id = record.id;
+    this.#record = new Packed(record);
+    this.#state = record.state;
+    this.listeningSince = now;
+    this.secrets = secrets;
+    this.mask = maskOf(secrets);
+    this.unsure = currentAttempt(record)?.postedAt !== undefined;
+    this.keptCancel = record.cancel?.at;
+  }
+
+  get record(): RunRecord {
+    return this.#record.value;
+  }
+
+  set record(record: RunRecord) {
+    this.#record.value = record;
+    this.#state = record.state;
+  }
+
+  /** Of the record. */
+  get state(): RunState {
+    return this.#state;
+  }
+
+  /** Nothing happens for a while: until then it takes little memory. */
+  rest(): void {
+    this.view?.rest(this.record.attempts.at(-1)?.job);
+    this.#record.pack();
+  }
 }
+
+const noSecrets: ReadonlyMap<string, Secret> = new Map();
+const unmasked = (text: string) => text;
 
 /** What a look at a run may use. */
 export interface EngineParts {
@@ -80,45 +118,9 @@ export interface EngineParts {
   onSaved: (record: RunRecord, events: readonly NewEvent[]) => void;
 }
 
-/** `now` in milliseconds, by the wall clock. */
-export function createLiveRun(
-  record: RunRecord,
-  now: number,
-  secrets: ReadonlyMap<string, Secret> = new Map(),
-): LiveRun {
-  return {
-    record,
-    saving: undefined,
-    view: undefined,
-    log: undefined,
-    collecting: false,
-    dropped: false,
-    gaps: [],
-    gone: [],
-    lastLineAt: undefined,
-    listeningSince: now,
-    secrets,
-    mask: maskOf(secrets),
-    unsure: currentAttempt(record)?.postedAt !== undefined,
-    neverMade: false,
-    unsaved: false,
-    failures: 0,
-    refusal: undefined,
-    seen: false,
-    madeAt: undefined,
-    deletedAt: undefined,
-    cleanedAt: undefined,
-    eventsAt: undefined,
-    eventReads: 0,
-    progressAt: undefined,
-    suspended: undefined,
-    keptCancel: record.cancel?.at,
-  };
-}
-
 /** Replaces the values by `***`. */
 export function maskOf(secrets: ReadonlyMap<string, Secret>): (text: string) => string {
-  if (secrets.size === 0) return (text) => text;
+  if (secrets.size === 0) return unmasked;
   const masks = createMasks([...secrets.values()]);
   return (text) => masks.apply(Buffer.from(text)).toString();
 }
@@ -224,7 +226,7 @@ export async function end(
   verdict: { state: TerminalState; reason: string; message?: string },
   fields: Partial<RunRecord> = {},
 ): Promise<void> {
-  if (isTerminal(live.record.state)) return;
+  if (isTerminal(live.state)) return;
   const { state, reason, message } = verdict;
   const { message: _before, ...rest } = live.record;
   live.record = rest;
@@ -237,7 +239,7 @@ export async function end(
     endedAt: fields.endedAt ?? isoTime(parts.clock.now()),
     ...(message === undefined ? {} : { message }),
   });
-  parts.slots.release(live.record.id);
+  parts.slots.release(live.id);
 }
 
 const statusAtEnd = {

@@ -9,6 +9,7 @@ import {
 import type { JobsCounts } from "../counts.ts";
 import type { Job, KubeCondition, Pod, PodContainer } from "../kube.ts";
 import { runAnnotations, runLabels } from "../labels.ts";
+import { Packed } from "../packed.ts";
 import { paths } from "../paths.ts";
 
 // One shared watch for each cluster, namespace and kind, however many runs there are. It begins before the first POST, so
@@ -30,6 +31,8 @@ export interface NamespaceView {
   takeGone(): Pod[];
   /** The cluster cannot be followed at the moment, and why. */
   trouble(): unknown;
+  /** Nothing is asked for for a while: until then that Job and the run's pods take little memory. */
+  rest(job: string | undefined): void;
   release(): void;
 }
 
@@ -43,10 +46,22 @@ export interface ClusterViewOptions {
   counts: Pick<JobsCounts, "saw" | "relisted">;
 }
 
+/** An object as the watch has it. Of a run that nobody looks at it is packed at once. */
+class Kept<T extends Job | Pod> extends Packed<T> {
+  readonly run: string | undefined;
+
+  constructor(value: T, runs: ReadonlySet<string>) {
+    super(value);
+    this.run = value.metadata.labels?.[runLabels.run];
+    if (this.run === undefined || !runs.has(this.run)) this.pack();
+  }
+}
+
 interface Watched {
-  jobs: Reflector<Job>;
-  pods: Reflector<Pod>;
-  byRun: Map<string, Map<string, Pod>>;
+  namespace: string;
+  jobs: Reflector<Kept<Job>>;
+  pods: Reflector<Kept<Pod>>;
+  byRun: Map<string, Kept<Pod>[]>;
   gone: Map<string, Pod[]>;
   troubles: Map<"jobs" | "pods", unknown>;
   /** Who looks. */
@@ -69,7 +84,7 @@ export function createClusterView(options: ClusterViewOptions): ClusterView {
   const query = { labelSelector: `${runLabels.engine}=${engine}` };
 
   function watch(namespace: string): Watched {
-    const byRun = new Map<string, Map<string, Pod>>();
+    const byRun: Watched["byRun"] = new Map();
     const gone = new Map<string, Pod[]>();
     const troubles: Watched["troubles"] = new Map();
     const runs = new Set<string>();
@@ -78,9 +93,8 @@ export function createClusterView(options: ClusterViewOptions): ClusterView {
       else troubles.set(kind, fault);
       for (const run of runs) options.onChange(run);
     };
-    const tell = (one: Job | Pod | undefined) => {
-      const run = one?.metadata.labels?.[runLabels.run];
-      if (run !== undefined) options.onChange(run);
+    const tell = (one: Kept<Job | Pod> | undefined) => {
+      if (one?.run !== undefined) options.onChange(one.run);
     };
     /** How long ago the Job controller wrote what is new. */
     const measure = (before: Job, after: Job) => {
@@ -95,38 +109,43 @@ export function createClusterView(options: ClusterViewOptions): ClusterView {
       if (!isFirst) counts.relisted();
     };
     const shared = { api, clock, log, query, pollWhenForbidden, onList };
+    /** Their order is that of their coming. */
+    const replace = (run: string, before: Kept<Pod> | undefined, after: Kept<Pod> | undefined) => {
+      const pods = byRun.get(run) ?? [];
+      const at = before === undefined ? -1 : pods.indexOf(before);
+      pods.splice(at < 0 ? pods.length : at, at < 0 ? 0 : 1, ...(after === undefined ? [] : [after]));
+      if (pods.length === 0) byRun.delete(run);
+      else byRun.set(run, pods);
+    };
     return {
+      namespace,
       byRun,
       gone,
       troubles,
       runs,
       cancelEnd: undefined,
-      jobs: startReflector<Job>({
+      jobs: startReflector<Kept<Job>>({
         ...shared,
         path: paths.jobs(namespace),
-        keep: keepJob,
+        keep: (object) => new Kept(keepJob(object), runs),
         onTrouble: onTrouble("jobs"),
         onChange: (_key, { before, after }) => {
-          if (before !== undefined && after !== undefined) measure(before, after);
+          if (before !== undefined && after !== undefined) measure(before.value, after.value);
           tell(after ?? before);
         },
       }),
-      pods: startReflector<Pod>({
+      pods: startReflector<Kept<Pod>>({
         ...shared,
         path: paths.pods(namespace),
-        keep: keepPod,
+        keep: (object) => new Kept(keepPod(object), runs),
         onTrouble: onTrouble("pods"),
         onChange: (_key, { before, after }) => {
           const pod = after ?? before;
-          const run = pod?.metadata.labels?.[runLabels.run];
-          if (pod === undefined || run === undefined) return;
-          const pods = byRun.get(run) ?? new Map<string, Pod>();
-          if (before !== undefined && runs.has(run) && before.metadata.uid !== after?.metadata.uid)
-            gone.set(run, [...(gone.get(run) ?? []), before]);
-          if (after === undefined) pods.delete(pod.metadata.name);
-          else pods.set(pod.metadata.name, after);
-          if (pods.size === 0) byRun.delete(run);
-          else byRun.set(run, pods);
+          if (pod?.run === undefined) return;
+          const { run } = pod;
+          if (before !== undefined && runs.has(run) && before.value.metadata.uid !== after?.value.metadata.uid)
+            gone.set(run, [...(gone.get(run) ?? []), before.value]);
+          replace(run, before, after);
           tell(pod);
         },
       }),
@@ -146,23 +165,9 @@ export function createClusterView(options: ClusterViewOptions): ClusterView {
       one.runs.add(run);
       one.cancelEnd?.();
       one.cancelEnd = undefined;
-      return {
-        synced: Promise.all([one.jobs.synced, one.pods.synced]).then(() => undefined),
-        isSynced: () => one.jobs.isSynced() && one.pods.isSynced(),
-        job: (name) => one.jobs.get(`${namespace}/${name}`),
-        pods: () => [...(one.byRun.get(run)?.values() ?? [])],
-        takeGone() {
-          const pods = one.gone.get(run) ?? [];
-          one.gone.delete(run);
-          return pods;
-        },
-        trouble: () => one.troubles.values().next().value,
-        release() {
-          one.gone.delete(run);
-          if (one.runs.delete(run) && one.runs.size === 0)
-            one.cancelEnd = clock.after(idleTime, () => end(namespace, one));
-        },
-      };
+      return new RunView(one, run, () => {
+        one.cancelEnd = clock.after(idleTime, () => end(namespace, one));
+      });
     },
     watches() {
       const kinds = [...namespaces.values()].flatMap(({ jobs, pods }) => [jobs, pods]);
@@ -177,6 +182,56 @@ export function createClusterView(options: ClusterViewOptions): ClusterView {
       await Promise.all(ending);
     },
   };
+}
+
+/** A class, as there are as many as live runs. */
+class RunView implements NamespaceView {
+  readonly #one: Watched;
+  readonly #run: string;
+  readonly #onIdle: () => void;
+
+  constructor(one: Watched, run: string, onIdle: () => void) {
+    this.#one = one;
+    this.#run = run;
+    this.#onIdle = onIdle;
+  }
+
+  get synced(): Promise<void> {
+    return Promise.all([this.#one.jobs.synced, this.#one.pods.synced]).then(() => undefined);
+  }
+
+  isSynced(): boolean {
+    return this.#one.jobs.isSynced() && this.#one.pods.isSynced();
+  }
+
+  job(name: string): Job | undefined {
+    return this.#one.jobs.get(`${this.#one.namespace}/${name}`)?.value;
+  }
+
+  pods(): Pod[] {
+    return (this.#one.byRun.get(this.#run) ?? []).map(({ value }) => value);
+  }
+
+  takeGone(): Pod[] {
+    const pods = this.#one.gone.get(this.#run) ?? [];
+    this.#one.gone.delete(this.#run);
+    return pods;
+  }
+
+  trouble(): unknown {
+    return this.#one.troubles.values().next().value;
+  }
+
+  rest(job: string | undefined): void {
+    if (job !== undefined) this.#one.jobs.get(`${this.#one.namespace}/${job}`)?.pack();
+    for (const pod of this.#one.byRun.get(this.#run) ?? []) pod.pack();
+  }
+
+  release(): void {
+    const { runs, gone } = this.#one;
+    gone.delete(this.#run);
+    if (runs.delete(this.#run) && runs.size === 0) this.#onIdle();
+  }
 }
 
 const completionIndex = "batch.kubernetes.io/job-completion-index";
