@@ -3,6 +3,7 @@
 // it tells when the cluster said so.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { connectorAccess, openApiServer, Secret, silentLog, startReflector, systemClock } from "@kube-connector/core";
 import { type ConnectorConfig, openStore, type RunRecord, type RunState, startJobs } from "@kube-connector/jobs";
 
@@ -32,6 +33,8 @@ export interface EngineReport {
   buffers: number;
   /** Seconds of CPU. */
   cpu: number;
+  /** Milliseconds for which the process stood still since the last report: 99 of 100 times at most, and once. */
+  still: { p99: number; most: number };
   /** Milliseconds from the raw watch to what the history has: when pods became active, and when the Job was complete. */
   lags: number[];
 }
@@ -61,6 +64,8 @@ const said = new Map<string, number>();
 const kept = new Map<string, number>();
 const lags: number[] = [];
 let saves = 0;
+const delays = monitorEventLoopDelay({ resolution: 5 });
+delays.enable();
 
 function pair(run: string): void {
   const from = said.get(run);
@@ -181,6 +186,8 @@ async function untilStates(those: readonly RunState[], count: number, seconds: n
 async function report(): Promise<EngineReport> {
   const { watches, follows } = await jobs.figures();
   const { user, system } = process.cpuUsage();
+  const still = { p99: delays.percentile(99) / 1e6, most: delays.max / 1e6 };
+  delays.reset();
   return {
     states: Object.fromEntries([...counts].filter(([, count]) => count > 0)),
     watches: watches.watch,
@@ -188,6 +195,7 @@ async function report(): Promise<EngineReport> {
     saves,
     ...(await memory()),
     cpu: (user + system) / 1e6,
+    still,
     lags: lags.toSorted((a, b) => a - b),
   };
 }
