@@ -152,16 +152,21 @@ export async function openSqlStore(database: Database): Promise<Store> {
       const theirs = dead.map((row) => row.owner);
       const alive = theirs.length === 0 ? "" : ` AND o.owner NOT IN ${marks(1, theirs.length)}`;
       const which = ids === undefined ? "done = 0" : `id IN ${marks(1, ids.length)}`;
+      const isFree = `(owner IS NULL OR owner <> ?)
+          AND NOT EXISTS (SELECT 1 FROM ${s}owners AS o WHERE o.owner = runs.owner${alive})`;
       const free = await query<{ id: string }>(
-        `SELECT id FROM ${s}runs WHERE ${which} AND (owner IS NULL OR owner <> ?)
-          AND NOT EXISTS (SELECT 1 FROM ${s}owners AS o WHERE o.owner = runs.owner${alive})
-          ORDER BY id LIMIT ?${lockFreeRows}`,
+        `SELECT id FROM ${s}runs WHERE ${which} AND ${isFree} ORDER BY id LIMIT ?${lockFreeRows}`,
         [...(ids ?? []), owner, ...theirs, limit],
       );
       if (theirs.length > 0) await forget(query, theirs);
       if (free.length === 0) return [];
-      const taken = free.map(({ id }) => id);
-      await query(`UPDATE ${s}runs SET owner = ? WHERE id IN ${marks(1, taken.length)}`, [owner, ...taken]);
+      // Looked at again, now that nobody else can change them: an owner that came while they were being found was not seen.
+      const updated = await query<{ id: string }>(
+        `UPDATE ${s}runs SET owner = ? WHERE id IN ${marks(1, free.length)} AND ${isFree} RETURNING id`,
+        [owner, ...free.map(({ id }) => id), owner, ...theirs],
+      );
+      if (updated.length === 0) return [];
+      const taken = updated.map(({ id }) => id);
       const rows = await query<RunRow>(
         `${recordSql} WHERE runs.id IN ${marks(1, taken.length)} ORDER BY runs.id`,
         taken,
