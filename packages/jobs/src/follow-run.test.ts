@@ -60,11 +60,19 @@ test("from the middle on", async () => {
   expect(await numbers(followEvents("run", 4, room.news, AbortSignal.timeout(10_000)))).toEqual([5, 6]);
 });
 
-test("of a run that has ended, after its last event: nothing, at once", async () => {
+test.each([
+  ["its end", 4],
+  ["the clean-up that came later", 5],
+  ["a number that it never reached", 9],
+])("of a run that has ended, after %s: nothing, at once", async (_what, after) => {
   const room = createRoom();
   room.happen(3);
+  room.happen(1, "end");
+  room.happen(1, "cleanup");
   room.set(complete);
-  expect(await numbers(followEvents("run", 3, room.news, AbortSignal.timeout(10_000)))).toEqual([]);
+  const signal = AbortSignal.timeout(10_000);
+  expect(await numbers(followEvents("run", after, room.news, signal))).toEqual([]);
+  expect(signal.aborted).toBe(false);
 });
 
 test("what another process did is found without a bell", async () => {

@@ -16,7 +16,7 @@ export interface RunNews {
   patience: (id: string) => number;
 }
 
-/** Events after that number, until the run's end, or the signal. */
+/** Events after that number, until the run's end, or the signal. None to who has read the end: the clean-up that follows it is in the record. */
 export async function* followEvents(
   id: string,
   after: number,
@@ -24,6 +24,8 @@ export async function* followEvents(
   signal: AbortSignal,
 ): AsyncGenerator<RunEvent> {
   await get(id);
+  const [read] = after === 0 ? [] : await store.events(id, after - 1, 1);
+  if (read?.type === "end" || read?.type === "cleanup") return;
   let last = after;
   while (!signal.aborted) {
     await using heard = listen(id, { bell, patience }, signal);
@@ -34,7 +36,7 @@ export async function* followEvents(
       if (event.type === "end") return;
     }
     if (events.length === 0) {
-      // Somebody has read all of an ended run already.
+      // A number that the ended run has never reached.
       if ((await get(id)).log?.sha256 !== undefined && (await store.events(id, last, 1)).length === 0) return;
       await heard.rung;
     }
