@@ -16,6 +16,7 @@ import { openStreamOf } from "./open-stream.ts";
 import {
   type Admitted,
   announceRequest,
+  currentConnector,
   goneOutcome,
   type Outcome,
   type RequestInHand,
@@ -192,8 +193,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   }
 
   currentConnector(): ResolvedConnector | undefined {
-    const connector = this.#with.connectors.get(this.admitted.key);
-    return connector?.uid === this.admitted.uid ? connector : undefined;
+    return currentConnector(this.admitted, this.#with.connectors);
   }
 
   #refuse(request: RequestInHand, refusal: Refusal): void {

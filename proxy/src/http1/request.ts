@@ -26,6 +26,15 @@ export interface Admitted {
   ahead?: AheadConnection | undefined;
 }
 
+/** The connector as it is now, if it still is the same one. */
+export function currentConnector(
+  { key, uid }: Pick<Admitted, "key" | "uid">,
+  connectors: Collaborators["connectors"],
+): ResolvedConnector | undefined {
+  const connector = connectors.get(key);
+  return connector?.uid === uid ? connector : undefined;
+}
+
 /** One request in hand; without a head it stands for one that could not be read. Times are monotonic milliseconds. */
 export class RequestInHand {
   readonly method: string = "-";

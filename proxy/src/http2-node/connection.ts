@@ -8,15 +8,22 @@ import type { TLSSocket } from "node:tls";
 import type { ResolvedConnector } from "@kube-connector/core";
 import { Refusal } from "../answers.ts";
 import type { Collaborators } from "../gate.ts";
-import { type Admitted, reportRequest, type Reporters, requestInHand, unreadRequest } from "../http1/request.ts";
+import {
+  type Admitted,
+  currentConnector,
+  reportRequest,
+  type Reporters,
+  requestInHand,
+  unreadRequest,
+} from "../http1/request.ts";
 import { Budget } from "../http2/budget.ts";
 import { type ErrorName, errorCodes, Http2Error } from "../http2/errors.ts";
 import { RequestReader } from "../http2/message.ts";
 import { windowLimit } from "../http2/peer.ts";
 import { RequestTokens } from "../http2/request-tokens.ts";
 import { reviewStream } from "../http2/review.ts";
+import { connectAhead, leaveIfChanged } from "../http2/target-connection.ts";
 import type { OpenStream } from "../open-streams.ts";
-import { reducesAnswers } from "../policy.ts";
 import { fieldsOf, sizeOf } from "./fields.ts";
 import { connectionWindow, serverOptions } from "./session-options.ts";
 import { NodeStream, type StreamHost } from "./stream.ts";
@@ -79,20 +86,9 @@ export class NodeHttp2Connection implements StreamHost {
     });
     this.#session.on("ping", () => this.#spend("ping"));
     this.#session.on("goaway", () => this.leave());
-    this.#connectAhead();
+    connectAhead(this, this.#target);
     // It may have changed during the handshake.
     this.connectorChanged();
-  }
-
-  /** Whoever came through the forward door has shown a tunnel token; strangers cause no connection. */
-  #connectAhead(): void {
-    const connector = this.currentConnector();
-    if (this.admitted.door !== "forward" || connector === undefined) return;
-    try {
-      this.#target.prepare(connector);
-    } catch {
-      // The first request will hear of it.
-    }
   }
 
   now(): number {
@@ -100,8 +96,7 @@ export class NodeHttp2Connection implements StreamHost {
   }
 
   currentConnector(): ResolvedConnector | undefined {
-    const connector = this.collaborators.connectors.get(this.admitted.key);
-    return connector?.uid === this.admitted.uid ? connector : undefined;
+    return currentConnector(this.admitted, this.collaborators.connectors);
   }
 
   #failed(error: Error): void {
@@ -244,16 +239,9 @@ export class NodeHttp2Connection implements StreamHost {
     this.#target.tick(now);
   }
 
-  /** The connector has a new version; one with another target, or that reduces answers, takes no new streams here. */
+  /** The connector has a new version. */
   connectorChanged(): void {
-    const connector = this.currentConnector();
-    try {
-      if (connector === undefined) return;
-      if (reducesAnswers(connector.policy) || !this.#target.serves(connector)) this.leave();
-    } catch {
-      // Its target cannot be reached at all.
-      this.leave();
-    }
+    leaveIfChanged(this, this.#target);
   }
 
   /** Each client is told to go elsewhere; one that has just come in may have its answer, if it is quick to ask. */

@@ -7,6 +7,7 @@ import { policyHolds } from "../http1/judged.ts";
 import {
   type Admitted,
   announceRequest,
+  currentConnector,
   goneOutcome,
   type Outcome,
   reportRequest,
@@ -14,7 +15,6 @@ import {
   unreadRequest,
 } from "../http1/request.ts";
 import type { OpenStream } from "../open-streams.ts";
-import { reducesAnswers } from "../policy.ts";
 import { ClientSide, streamLimit } from "./client-side.ts";
 import type { RelayCore } from "./core.ts";
 import { type ErrorName, Http2Error } from "./errors.ts";
@@ -27,6 +27,7 @@ import { decide, type Passed } from "./steps.ts";
 import { reviewStream } from "./review.ts";
 import type { Stream } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
+import { connectAhead, leaveIfChanged } from "./target-connection.ts";
 import { TargetSide } from "./target-side.ts";
 
 /** Bytes of bodies that a client may send us before the target takes them, of all its streams. */
@@ -95,20 +96,9 @@ export class Http2Connection implements RelayCore {
     socket.on("end", () => this.cut());
     socket.on("drain", () => this.regulate());
     socket.on("close", () => this.#closed());
-    this.#connectAhead();
+    connectAhead(this, this.#target);
     // It may have changed during the handshake.
     this.connectorChanged();
-  }
-
-  /** Whoever came through the forward door has shown a tunnel token; strangers cause no connection. */
-  #connectAhead(): void {
-    const connector = this.currentConnector();
-    if (this.admitted.door !== "forward" || connector === undefined) return;
-    try {
-      this.#target.prepare(connector);
-    } catch {
-      // The first request will hear of it.
-    }
   }
 
   now(): number {
@@ -116,8 +106,7 @@ export class Http2Connection implements RelayCore {
   }
 
   currentConnector(): ResolvedConnector | undefined {
-    const connector = this.collaborators.connectors.get(this.admitted.key);
-    return connector?.uid === this.admitted.uid ? connector : undefined;
+    return currentConnector(this.admitted, this.collaborators.connectors);
   }
 
   #received(bytes: Buffer): void {
@@ -332,16 +321,9 @@ export class Http2Connection implements RelayCore {
     else if (now - stream.request.askedAt >= timeouts.review) void reviewStream(this, stream, now);
   }
 
-  /** The connector has a new version; one with another target, or that reduces answers, takes no new streams here. */
+  /** The connector has a new version. */
   connectorChanged(): void {
-    const connector = this.currentConnector();
-    try {
-      if (connector === undefined) return;
-      if (reducesAnswers(connector.policy) || !this.#target.serves(connector)) this.leave();
-    } catch {
-      // Its target cannot be reached at all.
-      this.leave();
-    }
+    leaveIfChanged(this, this.#target);
   }
 
   /** Each client is told to go elsewhere; one that has just come in may have its answer, if it is quick to ask. */
