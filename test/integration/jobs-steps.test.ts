@@ -4,10 +4,8 @@ import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "@kube-connector/core";
-import { type Jobs, readLog, type RunRecord, type Store } from "@kube-connector/jobs";
+import { type Jobs, readLog, type RunRecord, type Store, diskFiles, type LogFiles } from "@kube-connector/jobs";
 import { afterAll, beforeAll, expect, test } from "vitest";
-// oxlint-disable-next-line import/no-relative-packages -- how logs reach the disk is no part of the room's index
-import { diskFiles, type LogFiles } from "../../packages/jobs/src/logs/files.ts";
 import type { ApiRelay, Fate, RelayedRequest } from "../kit/api-relay.ts";
 import { definition, left, linesByPod, numbered, untilCleaned } from "../kit/jobs-checks.ts";
 import { type JobsRoom, startJobsRoom } from "../kit/jobs-room.ts";

@@ -3,10 +3,8 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "@kube-connector/core";
-import { noCounts, type Store } from "@kube-connector/jobs";
+import { noCounts, type Store, diskFiles } from "@kube-connector/jobs";
 import { afterAll, beforeAll, expect, test } from "vitest";
-// oxlint-disable-next-line import/no-relative-packages -- how logs reach the disk is no part of the room's index
-import { diskFiles } from "../../packages/jobs/src/logs/files.ts";
 import { definition, left, linesByPod, numbered, untilCleaned, untilEnd } from "../kit/jobs-checks.ts";
 import { type JobsRoom, namespace, startJobsRoom } from "../kit/jobs-room.ts";
 

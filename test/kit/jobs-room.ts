@@ -10,11 +10,10 @@ import {
   type Profile,
   startJobs,
   type Store,
+  type LogFiles,
 } from "@kube-connector/jobs";
 // oxlint-disable-next-line import/no-relative-packages -- standalone is no part of the command's index
 import { type Standalone, startStandalone } from "../../packages/cli/src/standalone.ts";
-// oxlint-disable-next-line import/no-relative-packages -- how logs reach the disk is no part of the room's index
-import type { LogFiles } from "../../packages/jobs/src/logs/files.ts";
 import { parseAllDocuments } from "yaml";
 import { type ApiRelay, startApiRelay } from "./api-relay.ts";
 import { connectorYaml, secretYaml } from "./connector-files.ts";

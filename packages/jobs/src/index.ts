@@ -20,6 +20,7 @@ export type { NewEvent, RunKeys, RunQuery, RunSummary, SnapshotKey, Store } from
 export { type ConnectorConfig, fillMonitorUrl } from "./clusters.ts";
 export { type Jobs, type JobsOptions, startJobs } from "./jobs.ts";
 export type { DryRun, Submitted } from "./submit/submission.ts";
+export { diskFiles, type LogFiles } from "./logs/files.ts";
 export { forTerminal, type GapReason, gapReasons, type LineFilter, type LogLine, parseLine } from "./logs/line.ts";
 export type { LivePiece } from "./logs/read-live.ts";
 export { type Found, type LogQueryOptions, readLog, searchLog } from "./logs/read-log.ts";
