@@ -58,7 +58,7 @@ export async function startChromium(): Promise<Browser> {
       `--user-data-dir=${profile}`,
       "about:blank",
     ],
-    { stdio: ["ignore", "ignore", "pipe"], env: { PATH: process.env.PATH, HOME: profile } },
+    { stdio: ["ignore", "ignore", "pipe"], env: { PATH: process.env.PATH, HOME: profile, TMPDIR: profile } },
   );
   const socket = new WebSocket(await addressOf(child));
   await new Promise((resolve, reject) => {

@@ -1,7 +1,7 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { policySchema } from "@kube-connector/core";
 import { type AuditEvent, suggestRules } from "./policy.ts";
@@ -110,7 +110,9 @@ test("what was refused counts only when asked for, and a tunnel is no request", 
 });
 
 async function printed(text: string, options: { connector?: string } = {}) {
-  const file = join(mkdtempSync(join(tmpdir(), "audit-")), "audit.log");
+  const folder = mkdtempSync(join(tmpdir(), "audit-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, "audit.log");
   writeFileSync(file, text);
   const said: string[] = [];
   await suggestPolicy([file], { denied: false, names: false, ...options, say: (line) => void said.push(line) });
