@@ -6,20 +6,17 @@ import { Secret } from "@kube-connector/core";
 import type { RunRecord, RunSummary } from "@kube-connector/jobs";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { parse } from "yaml";
-import { createPlace, type Finished, type Place } from "../kit/jobs-cli.ts";
-import { definition, left, numbered } from "../kit/jobs-checks.ts";
+import { createPlace, type Finished, linesOf, type Place } from "../kit/jobs-cli.ts";
+import { left, numbered } from "../kit/jobs-checks.ts";
 import { connector, type JobsRoom, namespace, startJobsRoom } from "../kit/jobs-room.ts";
 import { passwordMark, postgresPrograms, startPostgres } from "../kit/postgres.ts";
 
 let room: JobsRoom;
 let place: Place;
-let file: (script: Parameters<typeof definition>[0], more?: object) => Promise<string>;
 
 beforeAll(async () => {
   room = await startJobsRoom();
   place = await createPlace(room);
-  let count = 0;
-  file = (script, more) => place.file(`run-${count++}.yaml`, definition(script, more));
 });
 afterAll(async () => {
   await place?.stop();
@@ -28,11 +25,6 @@ afterAll(async () => {
 
 const jobsPath = `/apis/batch/v1/namespaces/${namespace}/jobs`;
 const post = (path: string, body: object) => room.plane.admin.request("POST", path, { body });
-const words = (text: string) =>
-  text
-    .trimEnd()
-    .split("\n")
-    .map((line) => line.slice(line.indexOf("] ") + 2));
 const json = ({ stdout }: Finished): unknown => JSON.parse(stdout);
 const listed = async (...flags: string[]) =>
   json(await place.run("list", "-o", "json", ...flags)) as { runs: RunSummary[]; next?: string };
@@ -121,7 +113,7 @@ test("a Job is cloned with what the flags change in one container, and a dry run
 });
 
 test("quantities come from flags, above those of the file, and wrong ones are told with what to write", async () => {
-  const path = await file({}, { resources: { requests: { cpu: "100m", memory: "64Mi" } } });
+  const path = await place.definition({}, { resources: { requests: { cpu: "100m", memory: "64Mi" } } });
   const dry = await place.run(
     "run",
     path,
@@ -164,7 +156,7 @@ test("each exit status is that of the run, also for whoever asks later; of the r
   ];
   await Promise.all(
     ends.map(async ([name, , , script, flags]) => {
-      const detached = await place.run("run", await file(script, { name }), "--detach", ...flags);
+      const detached = await place.run("run", await place.definition(script, { name }), "--detach", ...flags);
       expect([name, detached.status]).toEqual([name, 0]);
     }),
   );
@@ -189,7 +181,12 @@ test("each exit status is that of the run, also for whoever asks later; of the r
   );
   const [refused, forbidden, named] = await Promise.all([
     place.run("discover", "-n", "kube-system"),
-    place.run("run", await file({}, { namespace: "kube-system" }), "--history", join(place.folder, "other.db")),
+    place.run(
+      "run",
+      await place.definition({}, { namespace: "kube-system" }),
+      "--history",
+      join(place.folder, "other.db"),
+    ),
     place.run("show", "bad"),
   ]);
   expect([refused.status, refused.stderr]).toEqual([3, expect.stringContaining("kube-system")]);
@@ -233,7 +230,7 @@ test("a token that the cluster does not know any more is told as that, and so is
 });
 
 test("runs are listed by page and in each form, two of one name side by side", async () => {
-  const path = await file({ lines: 1 }, { name: "twin" });
+  const path = await place.definition({ lines: 1 }, { name: "twin" });
   await Promise.all([place.run("run", path, "--wait"), place.run("run", path, "--wait")]);
   const first = await listed("--name", "twin", "--limit", "1");
   const second = await listed("--name", "twin", "--limit", "1", "--cursor", first.next ?? "");
@@ -270,7 +267,7 @@ test("serve listens to nobody without a token, and elsewhere than on loopback wi
 
 test("failed indexes alone are run again", async () => {
   const more = { name: "indexed", completions: 3, parallelism: 3, completionMode: "Indexed", backoffLimitPerIndex: 0 };
-  const failed = await place.run("run", await file({ lines: 1, exit: [0, 4, 0] }, more), "-o", "ndjson");
+  const failed = await place.run("run", await place.definition({ lines: 1, exit: [0, 4, 0] }, more), "-o", "ndjson");
   expect(failed.status).toBe(10);
   const id = (JSON.parse(failed.stdout.slice(0, failed.stdout.indexOf("\n"))) as { run: string }).run;
   const again = await place.run("retry", id, "--failed-indexes", "-o", "yaml");
@@ -315,7 +312,7 @@ test("what runs in the cluster and is in no history is told, and deleted only wi
 });
 
 test("in a terminal Ctrl-C leaves the run and says how to come back; a second one does not wait for a cancellation", async () => {
-  const leaving = place.terminal("run", await file({ lines: 100, every: 20 }, { name: "typed" }));
+  const leaving = place.terminal("run", await place.definition({ lines: 100, every: 20 }, { name: "typed" }));
   await leaving.says("line 3");
   leaving.child.stdin?.write("\u0003");
   const { status, stdout } = await leaving.done;
@@ -329,7 +326,11 @@ test("in a terminal Ctrl-C leaves the run and says how to come back; a second on
   expect(back.status).toBe(0);
   expect([...back.stdout.matchAll(/line \d+/g)].map(([line]) => line)).toEqual(numbered(100));
   const patch = { spec: { template: { metadata: { finalizers: ["example.com/held"] } } } };
-  const held = place.terminal("run", await file({ lines: 1, stay: -1 }, { patch }), "--cancel-on-interrupt");
+  const held = place.terminal(
+    "run",
+    await place.definition({ lines: 1, stay: -1 }, { patch }),
+    "--cancel-on-interrupt",
+  );
   await held.says("line 0");
   held.child.stdin?.write("\u0003");
   await held.says("Cancelling");
@@ -346,7 +347,7 @@ test.skipIf(postgresPrograms() === undefined && process.env.CI !== "true")(
     const history = ["--history", `@${await place.file("history-url", `${url}\n`)}`];
     const running = place.start(
       "run",
-      await file({ lines: 3, stay: 1500 }, { name: "kept" }),
+      await place.definition({ lines: 3, stay: 1500 }, { name: "kept" }),
       ...history,
       "--log-level",
       "debug",
@@ -355,7 +356,7 @@ test.skipIf(postgresPrograms() === undefined && process.env.CI !== "true")(
     const pid = running.child.pid ?? 0;
     const seen = [await readFile(`/proc/${pid}/cmdline`, "utf8"), await readFile(`/proc/${pid}/environ`, "utf8")];
     const { status, stdout, stderr } = await running.done;
-    expect([status, words(stdout)]).toEqual([0, numbered(3)]);
+    expect([status, linesOf(stdout)]).toEqual([0, numbered(3)]);
     const [found, plain, missing, wrong] = await Promise.all([
       place.run("list", "-o", "json", ...history),
       place.run("list", "--history", url),

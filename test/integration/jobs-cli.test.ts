@@ -4,43 +4,35 @@ import { join } from "node:path";
 import type { RunRecord } from "@kube-connector/jobs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parse } from "yaml";
-import { createPlace, type Finished, type Place } from "../kit/jobs-cli.ts";
+import { createPlace, type Finished, linesOf, type Place } from "../kit/jobs-cli.ts";
 import { definition, left, numbered } from "../kit/jobs-checks.ts";
 import { connector, type JobsRoom, namespace, startJobsRoom } from "../kit/jobs-room.ts";
 
 let room: JobsRoom;
 let place: Place;
-let file: (script: Parameters<typeof definition>[0], more?: object) => Promise<string>;
 
 beforeAll(async () => {
   room = await startJobsRoom();
   place = await createPlace(room);
-  let count = 0;
-  file = (script, more) => place.file(`run-${count++}.yaml`, definition(script, more));
 });
 afterAll(async () => {
   await place?.stop();
   await room?.stop();
 });
 
-const words = (text: string) =>
-  text
-    .trimEnd()
-    .split("\n")
-    .map((line) => line.slice(line.indexOf("] ") + 2));
 const jobsPath = `/apis/batch/v1/namespaces/${namespace}/jobs`;
 const list = async (...flags: string[]) =>
   (JSON.parse((await place.run("list", "-o", "json", ...flags)).stdout) as { runs: RunRecord[] }).runs;
 const idOf = ({ stdout }: Finished) => stdout.trim();
 
 test("run prints the log, says on standard error where it stands, and ends with the run's status", async () => {
-  const lost = place.start("run", await file({ stay: -1 }, { name: "lost" }));
+  const lost = place.start("run", await place.definition({ stay: -1 }, { name: "lost" }));
   const [fine, failed, exit, late, quiet] = await Promise.all([
-    place.run("run", await file({ lines: 5 }, { completions: 2 })),
-    place.run("run", await file({ lines: 1, exit: 7 })),
-    place.run("run", await file({ exit: 7 }), "--exit-from", "main"),
-    place.run("run", await file({ stay: -1 }), "--timeout", "1"),
-    place.run("run", await file({ lines: 5 }), "--wait"),
+    place.run("run", await place.definition({ lines: 5 }, { completions: 2 })),
+    place.run("run", await place.definition({ lines: 1, exit: 7 })),
+    place.run("run", await place.definition({ exit: 7 }), "--exit-from", "main"),
+    place.run("run", await place.definition({ stay: -1 }), "--timeout", "1"),
+    place.run("run", await place.definition({ lines: 5 }), "--wait"),
     (async () => {
       await lost.says("Running");
       const { items } = await room.plane.admin.request<{ items: { metadata: { name: string } }[] }>("GET", jobsPath);
@@ -48,7 +40,7 @@ test("run prints the log, says on standard error where it stands, and ends with 
       await room.plane.admin.request("DELETE", `${jobsPath}/${name}`, { query: { propagationPolicy: "Background" } });
     })(),
   ]);
-  expect([fine.status, words(fine.stdout).toSorted()]).toEqual([0, [...numbered(5), ...numbered(5)].toSorted()]);
+  expect([fine.status, linesOf(fine.stdout).toSorted()]).toEqual([0, [...numbered(5), ...numbered(5)].toSorted()]);
   expect(fine.stderr).toMatch(/^(Queued|Submitting|Submitted) · 0 of 2 done$/m);
   expect(fine.stderr).toMatch(/\nSucceeded · 2 of 2 done\n$/);
   expect(fine.stdout + fine.stderr).not.toContain("\u001b");
@@ -59,7 +51,7 @@ test("run prints the log, says on standard error where it stands, and ends with 
 });
 
 test("json and yaml are one object at the end, ndjson is an event a line", async () => {
-  const path = await file({ lines: 3, message: '{"rows":"42"}' });
+  const path = await place.definition({ lines: 3, message: '{"rows":"42"}' });
   const [json, yaml, events] = await Promise.all([
     place.run("run", path, "-o", "json"),
     place.run("run", path, "-o", "yaml"),
@@ -129,13 +121,18 @@ test("values come from flags, files and sources, and a dry run says what changes
   const password = await place.file("password.txt", "canary-7d1c");
   const piped = place.start("run", "-", "--dry-run", "client", "-o", "json");
   piped.child.stdin?.end(JSON.stringify(definition({}, { name: "piped" })));
-  const shape = await file({}, { args: ["--day", "[[day]]", "--to", "[[to]]"] });
+  const shape = await place.definition({}, { args: ["--day", "[[day]]", "--to", "[[to]]"] });
   const [client, server, found, clone, secret] = await Promise.all([
     place.run("run", shape, "--set-file", `day=${day}`, "--set", "to=a=b", "--env", "MODE=full", "--dry-run", "client"),
     place.run("run", "--from", "cronjob/tidy", "--env", "REGION=eu", "--dry-run", "server", "--", "--deep"),
     place.run("discover"),
     place.run("run", "--from", "cronjob/tidy", "--env", "REGION=eu", "-o", "json"),
-    place.run("run", await file({ lines: 1, text: " canary-7d1c" }), "--secret-env", `PASSWORD=${password}`),
+    place.run(
+      "run",
+      await place.definition({ lines: 1, text: " canary-7d1c" }),
+      "--secret-env",
+      `PASSWORD=${password}`,
+    ),
   ]);
   expect(client.status).toBe(0);
   expect(JSON.parse((await piped.done).stdout)).toMatchObject({ manifest: { kind: "Job" }, differences: [] });
@@ -155,16 +152,20 @@ test("values come from flags, files and sources, and a dry run says what changes
     source: { kind: "CronJob", used: "Live" },
     definition: { overlay: { env: { REGION: "eu" } } },
   });
-  expect([secret.status, words(secret.stdout)]).toEqual([0, ["line 0 ***"]]);
+  expect([secret.status, linesOf(secret.stdout)]).toEqual([0, ["line 0 ***"]]);
 });
 
 test("a run that was left is found again, looked at, followed, compared and repeated", async () => {
-  const detached = await place.run("run", await file({ lines: 40, every: 50 }, { name: "left" }), "--detach");
+  const detached = await place.run(
+    "run",
+    await place.definition({ lines: 40, every: 50 }, { name: "left" }),
+    "--detach",
+  );
   expect(detached.status).toBe(0);
   const id = idOf(detached);
   expect(id).toMatch(/^[0-9a-z]{26}$/);
   const followed = await place.run("logs", "--follow", id);
-  expect([followed.status, words(followed.stdout)]).toEqual([0, numbered(40)]);
+  expect([followed.status, linesOf(followed.stdout)]).toEqual([0, numbered(40)]);
   const [table, shown, plain, found, head, again, none] = await Promise.all([
     place.run("list", "--name", "left"),
     place.run("show", id),
@@ -180,11 +181,11 @@ test("a run that was left is found again, looked at, followed, compared and repe
     expect(shown.stdout).toMatch(part);
   expect(shown.stdout).toMatch(/^Monitor: +https:\/\/monitor\.example\/team-a%2Fprod\/batch\/left-\w+$/m);
   expect([plain.stdout, found.stdout]).toEqual([`${numbered(40).join("\n")}\n`, "line 39\n"]);
-  expect(words(head.stdout)).toEqual(numbered(40));
+  expect(linesOf(head.stdout)).toEqual(numbered(40));
   const repeated = JSON.parse(again.stdout) as RunRecord;
   expect(repeated).toMatchObject({ retryOf: id, state: "Succeeded" });
   const other = idOf(
-    await place.run("run", await file({}, { name: "left", image: "images.example/other:2" }), "--detach"),
+    await place.run("run", await place.definition({}, { name: "left", image: "images.example/other:2" }), "--detach"),
   );
   const [same, difference] = await Promise.all([
     place.run("show", id, "--diff", id),
@@ -197,7 +198,7 @@ test("a run that was left is found again, looked at, followed, compared and repe
 });
 
 test("Ctrl-C leaves a run and says how to come back; a closed pipe leaves it too; SIGTERM as well", async () => {
-  const path = await file({ lines: 400, every: 20 }, { name: "left-behind" });
+  const path = await place.definition({ lines: 400, every: 20 }, { name: "left-behind" });
   const [first, piped, ended] = [place.start("run", path), place.start("run", path), place.start("run", path)];
   await Promise.all([first.says("line 3"), piped.says("line 3"), ended.says("line 3")]);
   first.child.kill("SIGINT");
@@ -211,13 +212,13 @@ test("Ctrl-C leaves a run and says how to come back; a closed pipe leaves it too
     );
   const id = /--follow (\w{26})/.exec(left130.stderr)?.[1] ?? "";
   const back = await place.run("logs", "--follow", id);
-  expect([back.status, words(back.stdout)]).toEqual([0, numbered(400)]);
+  expect([back.status, linesOf(back.stdout)]).toEqual([0, numbered(400)]);
 });
 
 test("with --cancel-on-interrupt Ctrl-C cancels and waits, and a second one quits", async () => {
   // Something holds the pods of one, so that it stays Cancelling.
-  const path = await file({ lines: 1, stay: -1 });
-  const held = await file(
+  const path = await place.definition({ lines: 1, stay: -1 });
+  const held = await place.definition(
     { lines: 1, stay: -1 },
     { patch: { spec: { template: { metadata: { finalizers: ["example.com/held"] } } } } },
   );
@@ -235,7 +236,7 @@ test("with --cancel-on-interrupt Ctrl-C cancels and waits, and a second one quit
 });
 
 test("a run is suspended, resumed and cancelled from elsewhere", async () => {
-  const following = place.start("run", await file({ lines: 1, stay: -1 }, { name: "verbs" }));
+  const following = place.start("run", await place.definition({ lines: 1, stay: -1 }, { name: "verbs" }));
   await following.says("line 0");
   const id = (await list("--name", "verbs"))[0]?.id ?? "";
   const suspended = await place.run("suspend", id);
@@ -253,7 +254,10 @@ test("a run is suspended, resumed and cancelled from elsewhere", async () => {
 
 test("in a terminal one line tells where the run stands, and a program's control characters do not get there", async () => {
   const text = "\u001b]0;owned\u0007\u001b[2J\u001b[31mred";
-  const shown = place.terminal("run", await file({ lines: 30, every: 50, text, message: "\u001b[2Jbye", exit: 1 }));
+  const shown = place.terminal(
+    "run",
+    await place.definition({ lines: 30, every: 50, text, message: "\u001b[2Jbye", exit: 1 }),
+  );
   await shown.says("line 29");
   const { status, stdout } = await shown.done;
   expect(status).toBe(10);
@@ -261,7 +265,7 @@ test("in a terminal one line tells where the run stands, and a program's control
   expect(stdout).toMatch(/Running · 1 active · \d+s/);
   expect(stdout).toContain("\u001b[31mred\u001b[0m");
   for (const part of ["\u001b]0;", "\u0007", "\u001b[2J"]) expect(stdout).not.toContain(part);
-  const left130 = place.terminal("run", await file({ lines: 1, stay: -1 }), "--cancel-on-interrupt");
+  const left130 = place.terminal("run", await place.definition({ lines: 1, stay: -1 }), "--cancel-on-interrupt");
   await left130.says("line 0");
   left130.child.stdin?.write("\u0003");
   const cancelled = await left130.done;
@@ -278,9 +282,9 @@ test("a server does everything that an engine in the process does", async () => 
   const url = /http:\S+/.exec(server.stdout())?.[0] ?? "";
   const bare = await createPlace(room, { configured: false });
   const at = (verb: string, ...rest: string[]) => bare.run(verb, ...rest, "--server", url, "--server-token", tokenFile);
-  const path = await file({ lines: 20, every: 20, exit: 7 }, { name: "afar", connector: undefined });
+  const path = await place.definition({ lines: 20, every: 20, exit: 7 }, { name: "afar", connector: undefined });
   const followed = await at("run", path);
-  expect([followed.status, words(followed.stdout)]).toEqual([10, numbered(20)]);
+  expect([followed.status, linesOf(followed.stdout)]).toEqual([10, numbered(20)]);
   const [found] = (JSON.parse((await at("list", "-o", "json")).stdout) as { runs: RunRecord[] }).runs;
   const id = found?.id ?? "";
   const [shown, log, sources, dry, retried, wrong, nobody] = await Promise.all([
@@ -308,9 +312,9 @@ test("a server does everything that an engine in the process does", async () => 
 test("Connector files are enough, without a configuration", async () => {
   const bare = await createPlace(room, { configured: false });
   const places = ["--history", join(bare.folder, "h.db"), "--logs", join(bare.folder, "logs")];
-  const path = await file({ lines: 2 });
+  const path = await place.definition({ lines: 2 });
   const { status, stdout } = await bare.run("run", path, "--connectors", room.directory, "-n", namespace, ...places);
-  expect([status, words(stdout)]).toEqual([0, numbered(2)]);
+  expect([status, linesOf(stdout)]).toEqual([0, numbered(2)]);
   const unknown = await bare.run("run", "--image", "x", "--", "true");
   expect([unknown.status, unknown.stderr]).toEqual([
     2,

@@ -3,40 +3,28 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Secret, silentLog } from "@kube-connector/core";
-import { openStore, type RunRecord } from "@kube-connector/jobs";
+import { openStore } from "@kube-connector/jobs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Page } from "../kit/chromium.ts";
-import { apiToken, type ServedJobs, serveJobs } from "../kit/jobs-api.ts";
+import { apiToken, serveJobs } from "../kit/jobs-api.ts";
 import { definition, numbered } from "../kit/jobs-checks.ts";
 import { type JobsPage, startJobsPage } from "../kit/jobs-page.ts";
-import { type JobsRoom, startJobsRoom } from "../kit/jobs-room.ts";
 import { testRun, testRunId } from "../kit/runs.ts";
 
-let room: JobsRoom;
-let served: ServedJobs;
 let at: JobsPage;
 let page: Page;
 
 beforeAll(async () => {
-  room = await startJobsRoom();
-  served = await serveJobs(room);
   at = await startJobsPage();
   ({ page } = at);
 });
-afterAll(async () => {
-  await at?.stop();
-  await served?.stop();
-  await room?.stop();
-});
+afterAll(() => at?.stop());
 
-const submit = async (body: object) =>
-  (await served.json<{ run: RunRecord }>(201, "POST", "/v1/runs", { body })).run.id;
-const get = async (id: string) => (await served.json<{ run: RunRecord }>(200, "GET", `/v1/runs/${id}`)).run;
 const open = (id: string) => page.evaluate(`location.hash = ${JSON.stringify(id)}`);
 const isAtName = () => page.until("document.activeElement.id === 'run-name'");
 
 test("where nothing has run yet the page says how to begin, and a filter that nothing fits says that", async () => {
-  await page.go(served.url);
+  await page.go(at.served.url);
   await at.enter();
   await at.shows("#none", "There is no run yet. kube-connector jobs run, or POST /v1/runs, makes one.");
   expect(await at.isHidden("#pages")).toBe(true);
@@ -49,7 +37,7 @@ test("where nothing has run yet the page says how to begin, and a filter that no
 });
 
 test("a run is suspended, resumed and cancelled by the keyboard alone, and the place is not lost", async () => {
-  const id = await submit(definition({ lines: 1, stay: -1 }, { name: "held" }));
+  const id = await at.submit(definition({ lines: 1, stay: -1 }, { name: "held" }));
   await open(id);
   await at.shows("#run-state", "Running");
   await isAtName();
@@ -61,7 +49,7 @@ test("a run is suspended, resumed and cancelled by the keyboard alone, and the p
   };
   expect(await pressed()).toBe("Suspend");
   await at.shows("#suspend", "Suspend: sure?");
-  expect((await get(id)).suspend).toBeUndefined();
+  expect((await at.get(id)).suspend).toBeUndefined();
   await page.press("Enter");
   await at.shows("#run-state", "Suspended");
   await at.picture("suspended");
@@ -80,7 +68,7 @@ test("a run is suspended, resumed and cancelled by the keyboard alone, and the p
   await page.until(`location.hash !== "#${id}"`);
   await at.shows("#run-state", "Running");
   await at.shows("#facts", id);
-  await served.json(202, "POST", `/v1/runs/${await page.evaluate<string>("location.hash.slice(1)")}/cancel`, {
+  await at.served.json(202, "POST", `/v1/runs/${await page.evaluate<string>("location.hash.slice(1)")}/cancel`, {
     body: {},
   });
   await at.shows("#run-state", "Cancelled");
@@ -89,28 +77,28 @@ test("a run is suspended, resumed and cancelled by the keyboard alone, and the p
 
 test("failed indexes are run again, alone", async () => {
   const indexed = { completions: 3, parallelism: 3, completionMode: "Indexed", backoffLimitPerIndex: 0 };
-  const id = await submit(definition({ lines: 1, exit: [0, 0, 5] }, { name: "indexed", ...indexed }));
+  const id = await at.submit(definition({ lines: 1, exit: [0, 0, 5] }, { name: "indexed", ...indexed }));
   await open(id);
   await at.shows("#run-state", "Failed");
   await at.picture("indexed");
   await at.click("#retry-failed");
   await page.until(`location.hash !== "#${id}"`);
   await at.shows("#run-state", "Succeeded");
-  expect((await get(await page.evaluate<string>("location.hash.slice(1)"))).indexes).toEqual([2]);
+  expect((await at.get(await page.evaluate<string>("location.hash.slice(1)"))).indexes).toEqual([2]);
   expect(await at.isHidden("#retry-failed")).toBe(true);
   expect(page.complaints).toEqual([]);
 });
 
 test("a server that goes away and comes back: the page says so, goes on by itself, and has every line once", async () => {
-  const id = await submit(definition({ lines: 300, every: 20, stay: 1000 }, { name: "long" }));
+  const id = await at.submit(definition({ lines: 300, every: 20, stay: 1000 }, { name: "long" }));
   await open(id);
   await at.shows("#log", "line 50");
-  const { port } = served.service;
-  const { folder } = served;
-  await served.stop();
+  const { port } = at.served.service;
+  const { folder } = at.served;
+  await at.served.stop();
   await at.shows("#notice", "The server cannot be reached; it is tried again.");
   await at.picture("away");
-  served = await serveJobs(room, { folder, listen: { host: "127.0.0.1", port } });
+  at.served = await serveJobs(at.room, { folder, listen: { host: "127.0.0.1", port } });
   await at.shows("#run-state", "Succeeded");
   await page.until("document.querySelectorAll('#log div').length >= 300");
   expect(await at.lines()).toEqual(numbered(300).map((line) => ` ${line}`));
@@ -124,13 +112,13 @@ test("a server that goes away and comes back: the page says so, goes on by itsel
 });
 
 test("a token that was changed is asked for anew, and then the page is where it was", async () => {
-  const id = await submit(definition({ lines: 1, stay: -1 }, { name: "tokens" }));
+  const id = await at.submit(definition({ lines: 1, stay: -1 }, { name: "tokens" }));
   await open(id);
   await at.shows("#run-state", "Running");
   const change = async (token: string) => {
-    await writeFile(served.tokenFile, token);
+    await writeFile(at.served.tokenFile, token);
     const headers = { authorization: `Bearer ${token}` };
-    const takes = async () => (await served.ask("GET", "/v1/connectors", { headers })).status;
+    const takes = async () => (await at.served.ask("GET", "/v1/connectors", { headers })).status;
     await expect.poll(takes, { timeout: 5000 }).toBe(200);
   };
   await change("another-one");
@@ -145,14 +133,14 @@ test("a token that was changed is asked for anew, and then the page is where it 
   await at.shows("#notice", "That is not this server's token");
   await at.enter();
   await at.shows("#run-state", "Running");
-  await served.json(202, "POST", `/v1/runs/${id}/cancel`, { body: {} });
+  await at.served.json(202, "POST", `/v1/runs/${id}/cancel`, { body: {} });
   await at.shows("#run-state", "Cancelled");
   for (const complaint of page.complaints.splice(0)) expect(complaint).toContain("401");
 });
 
 test("of a log of a hundred thousand lines the last are shown as it comes; all are searched, and saved", async () => {
   const count = 100_000;
-  const id = await submit(definition({ lines: count, text: " of many", stay: 1000 }, { name: "many" }));
+  const id = await at.submit(definition({ lines: count, text: " of many", stay: 1000 }, { name: "many" }));
   await open(id);
   await at.shows("#run-state", "Succeeded");
   await at.shows("#log", `line ${count - 1} of many`);
@@ -168,7 +156,7 @@ test("of a log of a hundred thousand lines the last are shown as it comes; all a
   // By now the log is complete, and is read from its end.
   await at.shows("#log", `line ${count - 1} of many`);
   expect([await at.isHidden("#dropped"), await at.isHidden("#earlier")]).toEqual([true, false]);
-  const folder = await room.folder();
+  const folder = await at.room.folder();
   await page.saveTo(folder);
   await at.click("#save");
   await expect.poll(() => readdir(folder), { timeout: 20_000 }).toEqual([`many-${id}.log`]);
@@ -195,9 +183,9 @@ test("when more lines come at once than are kept, none of before is left among t
 });
 
 test("ten thousand runs are turned over by page, and no answer grows with them", async () => {
-  const { port } = served.service;
-  const { folder } = served;
-  await served.stop();
+  const { port } = at.served.service;
+  const { folder } = at.served;
+  await at.served.stop();
   const store = await openStore(new Secret(join(folder, "jobs.db")), { log: silentLog });
   await store.renew("filler", 600);
   const runs = Array.from({ length: 10_000 }, (_, n) =>
@@ -206,7 +194,7 @@ test("ten thousand runs are turned over by page, and no answer grows with them",
   await Promise.all(runs.map((run) => store.create(run, {}, "filler")));
   await store.release("filler");
   await store.stop();
-  served = await serveJobs(room, { folder, listen: { host: "127.0.0.1", port } });
+  at.served = await serveJobs(at.room, { folder, listen: { host: "127.0.0.1", port } });
   await open("");
   await at.shows("#rows", "many");
   const names = () =>
@@ -243,8 +231,8 @@ test("ten thousand runs are turned over by page, and no answer grows with them",
 test("names as long as they may be break in their place, and nothing goes sideways", async () => {
   const long = "a".repeat(30) + "-".repeat(2) + "b".repeat(31);
   const message = `no-blank-${"x".repeat(300)}`;
-  const id = await submit(definition({ lines: 1, text: ` ${"y".repeat(500)}`, exit: 9, message }, { name: long }));
-  await served.ask("GET", `/v1/runs/${id}/wait`);
+  const id = await at.submit(definition({ lines: 1, text: ` ${"y".repeat(500)}`, exit: 9, message }, { name: long }));
+  await at.served.ask("GET", `/v1/runs/${id}/wait`);
   for (const [width, dark] of [
     [1280, false],
     [700, true],

@@ -2,38 +2,24 @@
 // complaint in the console.
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { RunRecord } from "@kube-connector/jobs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Page } from "../kit/chromium.ts";
-import { type ServedJobs, serveJobs } from "../kit/jobs-api.ts";
 import { definition } from "../kit/jobs-checks.ts";
 import { type JobsPage, startJobsPage } from "../kit/jobs-page.ts";
-import { type JobsRoom, startJobsRoom } from "../kit/jobs-room.ts";
 
-let room: JobsRoom;
-let served: ServedJobs;
 let at: JobsPage;
 let page: Page;
 
 beforeAll(async () => {
-  room = await startJobsRoom();
-  served = await serveJobs(room);
   at = await startJobsPage();
   ({ page } = at);
 });
-afterAll(async () => {
-  await at?.stop();
-  await served?.stop();
-  await room?.stop();
-});
-
-const submit = async (body: object) =>
-  (await served.json<{ run: RunRecord }>(201, "POST", "/v1/runs", { body })).run.id;
+afterAll(() => at?.stop());
 
 test("a wrong token is refused in words, the right one shows the runs", async () => {
-  const id = await submit(definition({ lines: 1 }, { name: "first" }));
-  await served.ask("GET", `/v1/runs/${id}/wait`);
-  await page.go(served.url);
+  const id = await at.submit(definition({ lines: 1 }, { name: "first" }));
+  await at.served.ask("GET", `/v1/runs/${id}/wait`);
+  await page.go(at.served.url);
   await at.enter("wrong");
   await at.shows("#notice", "That is not this server's token");
   // The browser itself notes each answer with 401.
@@ -44,13 +30,13 @@ test("a wrong token is refused in words, the right one shows the runs", async ()
   await at.shows("#rows", "first");
   await at.shows("#rows", "Succeeded");
   expect(await at.isHidden("#enter")).toBe(true);
-  expect(await page.evaluate("location.href")).toBe(`${served.url}/`);
+  expect(await page.evaluate("location.href")).toBe(`${at.served.url}/`);
   expect(await page.evaluate("document.cookie + JSON.stringify(localStorage)")).toBe("{}");
   expect(page.complaints).toEqual([]);
 });
 
 test("a run is opened by the keyboard; its log and what happens arrive as they come", async () => {
-  await submit(definition({ lines: 2000, every: 2, stay: 1500, text: " \u001b[31m<b>red</b>" }, { name: "lively" }));
+  await at.submit(definition({ lines: 2000, every: 2, stay: 1500, text: " \u001b[31m<b>red</b>" }, { name: "lively" }));
   await at.shows("#rows", "lively");
   await at.focus("#filter [name=name]");
   await page.press("Tab");
@@ -91,11 +77,11 @@ test("the log is searched, and all of it comes back", async () => {
 });
 
 test("a log of yesterday is read from its end, and backwards as far as one likes", async () => {
-  const id = await submit(definition({ lines: 9000, text: ` ${"ü".repeat(80)}` }, { name: "yesterday" }));
-  await served.ask("GET", `/v1/runs/${id}/wait`);
+  const id = await at.submit(definition({ lines: 9000, text: ` ${"ü".repeat(80)}` }, { name: "yesterday" }));
+  await at.served.ask("GET", `/v1/runs/${id}/wait`);
   // As it is an hour after the end.
-  await rm(join(served.folder, "logs", id, "live.log"));
-  await page.go(`${served.url}/#${id}`);
+  await rm(join(at.served.folder, "logs", id, "live.log"));
+  await page.go(`${at.served.url}/#${id}`);
   await at.shows("#run-state", "Succeeded");
   await at.shows("#log", "line 8999 ");
   expect(await at.isHidden("#why")).toBe(true);
@@ -110,8 +96,8 @@ test("a log of yesterday is read from its end, and backwards as far as one likes
 });
 
 test("a run that failed shows why, and is run again", async () => {
-  const id = await submit(definition({ lines: 1, exit: 3, message: "out of paper" }, { name: "broken" }));
-  await page.go(`${served.url}/#${id}`);
+  const id = await at.submit(definition({ lines: 1, exit: 3, message: "out of paper" }, { name: "broken" }));
+  await page.go(`${at.served.url}/#${id}`);
   await at.shows("#run-state", "Failed");
   await at.shows("#why", "exit code 3");
   await at.shows("#exit-rows", "out of paper");
@@ -126,14 +112,14 @@ test("a run that failed shows why, and is run again", async () => {
 
 test("a run that waits says why; it is cancelled by two presses", async () => {
   const waiting = { reason: "ImagePullBackOff", message: "Back-off pulling image images.example/report:1" };
-  const id = await submit(definition({ waiting }, { name: "waiting" }));
-  await page.go(`${served.url}/#${id}`);
+  const id = await at.submit(definition({ waiting }, { name: "waiting" }));
+  await page.go(`${at.served.url}/#${id}`);
   await at.shows("#run-state", "Pending");
   await at.shows("#why", "images.example/report:1");
   await at.focus("#cancel");
   await page.press("Enter");
   await at.shows("#cancel", "Cancel: sure?");
-  expect((await served.json<{ run: RunRecord }>(200, "GET", `/v1/runs/${id}`)).run.state).toBe("Pending");
+  expect((await at.get(id)).state).toBe("Pending");
   await page.press("Enter");
   await at.shows("#run-state", "Cancelled");
   expect(await at.isHidden("#cancel")).toBe(true);

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { definition } from "./jobs-checks.ts";
 import { type JobsRoom, connector, namespace } from "./jobs-room.ts";
 import { main } from "./standalone.ts";
 
@@ -29,9 +30,19 @@ export interface Place {
   run(...words: string[]): Promise<Finished>;
   /** In a terminal of 100 columns; everything is on standard output. What is typed goes to its standard input. */
   terminal(...words: string[]): Command;
+  /** A file of its own with that definition. */
+  definition(...of: Parameters<typeof definition>): Promise<string>;
   /** A file in the place. */
   file(name: string, content: string | object): Promise<string>;
   stop(): Promise<void>;
+}
+
+/** The lines of a log that was printed, without the labels of their pods. */
+export function linesOf(text: string): string[] {
+  return text
+    .trimEnd()
+    .split("\n")
+    .map((line) => line.slice(line.indexOf("] ") + 2));
 }
 
 const quoted = (word: string) => `'${word.replaceAll("'", String.raw`'\''`)}'`;
@@ -97,9 +108,17 @@ export async function createPlace(
     const command = launch(process.execPath, [main, "jobs", ...words]);
     return command;
   };
+  let definitions = 0;
+  const file = async (name: string, content: string | object) => {
+    const path = join(folder, name);
+    await writeFile(path, typeof content === "string" ? content : JSON.stringify(content));
+    return path;
+  };
   return {
     folder,
     start,
+    file,
+    definition: (...of) => file(`run-${definitions++}.yaml`, definition(...of)),
     run(...words) {
       const command = start(...words);
       command.child.stdin?.end();
@@ -108,11 +127,6 @@ export async function createPlace(
     terminal(...words) {
       const line = [process.execPath, main, "jobs", ...words].map(quoted).join(" ");
       return launch("script", ["-qefc", `stty cols 100 rows 30; exec ${line}`, "/dev/null"]);
-    },
-    async file(name, content) {
-      const path = join(folder, name);
-      await writeFile(path, typeof content === "string" ? content : JSON.stringify(content));
-      return path;
     },
     async stop() {
       for (const child of children) child.kill("SIGKILL");

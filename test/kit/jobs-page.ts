@@ -1,13 +1,22 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { RunRecord } from "@kube-connector/jobs";
 import { chromium, hasChromium, type Page, startChromium } from "./chromium.ts";
-import { apiToken } from "./jobs-api.ts";
+import { apiToken, type ServedJobs, serveJobs } from "./jobs-api.ts";
+import { type JobsRoom, startJobsRoom } from "./jobs-room.ts";
 
 // The page of the jobs API in a browser, as tests look at it.
 
 export interface JobsPage {
+  room: JobsRoom;
+  /** What serves the page; who stops it starts the next one in its place. */
+  served: ServedJobs;
   page: Page;
+  /** Submits a run by the API. Answers with its id. */
+  submit(definition: object): Promise<string>;
+  /** The run, by the API. */
+  get(id: string): Promise<RunRecord>;
   /** Once that text is to be seen there. */
   shows(selector: string, text: string): Promise<void>;
   click(selector: string): Promise<void>;
@@ -23,15 +32,23 @@ export interface JobsPage {
   stop(): Promise<void>;
 }
 
-/** In a Chromium of its own, 1280 by 900. */
+/** A room whose jobs are served, and its page in a Chromium of its own, 1280 by 900. */
 export async function startJobsPage(): Promise<JobsPage> {
   if (!hasChromium) throw new Error(`${chromium} is missing: test/cluster/install.sh installs it`);
-  const browser = await startChromium();
+  await using stack = new AsyncDisposableStack();
+  const room = stack.adopt(await startJobsRoom(), (one) => one.stop());
+  const served = await serveJobs(room);
+  stack.defer(() => at.served.stop());
+  const browser = stack.adopt(await startChromium(), (one) => one.stop());
   const page = await browser.page();
   await page.resize(1280, 900);
   const of = (selector: string) => `document.querySelector(${JSON.stringify(selector)})`;
-  return {
+  const at: JobsPage = {
+    room,
+    served,
     page,
+    submit: async (body) => (await at.served.json<{ run: RunRecord }>(201, "POST", "/v1/runs", { body })).run.id,
+    get: async (id) => (await at.served.json<{ run: RunRecord }>(200, "GET", `/v1/runs/${id}`)).run,
     shows: (selector, text) => page.until(`${of(selector)}?.innerText.includes(${JSON.stringify(text)})`),
     click: (selector) => page.evaluate(`${of(selector)}.click()`),
     focus: (selector) => page.evaluate(`${of(selector)}.focus()`),
@@ -50,6 +67,8 @@ export async function startJobsPage(): Promise<JobsPage> {
       await mkdir(place, { recursive: true });
       await writeFile(join(place, `${name}.png`), await page.screenshot());
     },
-    stop: () => browser.stop(),
+    stop: () => owned.disposeAsync(),
   };
+  const owned = stack.move();
+  return at;
 }
