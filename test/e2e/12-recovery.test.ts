@@ -112,8 +112,9 @@ test("the hosting API server is away for 30 s: an open watch of the target goes 
   const left = await kubectlOk(["-n", "kube-connector-proxy", "get", "deployments", "-o", "name"]);
   expect(left).toContain("p-team-a--global");
   // CoreDNS may take minutes to ask the API server again, and then no new connector's name is known to pods.
+  // The controllers of the cluster ask again within a minute themselves.
   await kubectlOk(["-n", "kube-system", "rollout", "restart", "deployment/coredns"]);
-  await kubectlOk(["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=90s"], {
-    timeout: 100_000,
+  await kubectlOk(["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=150s"], {
+    timeout: 160_000,
   });
 }, 300_000);
