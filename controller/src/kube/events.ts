@@ -1,5 +1,18 @@
 import { randomBytes } from "node:crypto";
-import { type ApiServer, apiVersion, type Clock, type Connector, type Log } from "@kube-connector/core";
+import {
+  type ApiServer,
+  apiVersion,
+  type Clock,
+  type Connector,
+  Fault,
+  faults,
+  type Log,
+  sleep,
+} from "@kube-connector/core";
+
+/** Tries of one Event, and the milliseconds between them unless the API server names a time. */
+const tries = 3;
+const pause = 1000;
 
 /** What `kubectl describe connector` shows below the status. */
 export interface EventText {
@@ -8,7 +21,10 @@ export interface EventText {
   message: string;
 }
 
-/** Writes one Event (core/v1) about a Connector. Best effort: a lost Event is a line in the log and nothing else. */
+/**
+ * Writes one Event (core/v1) about a Connector. Best effort: one that an API server under load refuses is sent again, and one
+ * that is lost is a line in the log and nothing else.
+ */
 export async function writeEvent(
   of: { api: ApiServer; clock: Clock; log: Log; identity: string },
   connector: Connector,
@@ -31,9 +47,19 @@ export async function writeEvent(
     lastTimestamp: time,
     count: 1,
   };
-  try {
-    await of.api.request("POST", `/api/v1/namespaces/${namespace}/events`, { body });
-  } catch (error) {
-    of.log.debug("An Event could not be written", { namespace, name, reason: event.reason, error });
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await of.api.request("POST", `/api/v1/namespaces/${namespace}/events`, { body });
+      return;
+    } catch (error) {
+      const { code, answer } = Fault.from(error);
+      // The name is ours alone: an earlier try was heard.
+      if (code === "conflict") return;
+      if (attempt === tries || !faults[code].retry) {
+        of.log.info("An Event could not be written", { namespace, name, reason: event.reason, error });
+        return;
+      }
+      await sleep(of.clock, (answer?.retryAfterSeconds ?? 0) * 1000 || pause);
+    }
   }
 }
