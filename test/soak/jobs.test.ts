@@ -1,5 +1,5 @@
 // The process of the jobs module is killed at thirty random moments: each run ends right, once, with every line of its log.
 import { test } from "vitest";
-import { killAtRandom } from "../kit/jobs-kills.ts";
+import { killInRoom } from "../kit/jobs-kills.ts";
 
-test("killed at thirty random moments, every run of a Job ends right, once, with every line", () => killAtRandom(30));
+test("killed at thirty random moments, every run of a Job ends right, once, with every line", () => killInRoom(30));
