@@ -2,6 +2,7 @@ import { lookup } from "node:dns/promises";
 import type { OnReadOpts } from "node:net";
 import tls from "node:tls";
 import {
+  alpnOf,
   type Clock,
   describeErrno,
   errnoOf,
@@ -34,14 +35,15 @@ export interface DialOptions {
   allowLoopback: boolean;
   /** Aborted when nobody wants the connection any more. */
   signal: AbortSignal;
-  /** What is offered by ALPN; http/1.1 unless told. */
-  protocols?: readonly string[];
+  /** What is offered by ALPN (`alpnOf`); http/1.1 unless told. */
+  protocols?: DataView;
   /** Takes what the target sends, from the first byte on, in place of "data" events. */
   onread?: OnReadOpts;
   /** Of this very plan: what it holds was verified by the same CA and name. */
   session: TargetSession;
 }
 
+const http1 = alpnOf("http/1.1");
 /** Addresses of one name that are tried. */
 const addressLimit = 4;
 
@@ -126,7 +128,7 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
       secureContext: plan.context,
       rejectUnauthorized: !plan.insecureSkipVerify,
       checkServerIdentity: (_host, certificate) => tls.checkServerIdentity(plan.verifiedName, certificate),
-      ALPNProtocols: [...(options.protocols ?? ["http/1.1"])],
+      ALPNProtocols: options.protocols ?? http1,
       allowHalfOpen: true,
       ...(options.onread === undefined ? {} : { onread: options.onread }),
       ...(offered === undefined ? {} : { session: offered }),

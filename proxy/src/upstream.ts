@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { TLSSocket } from "node:tls";
-import { type Clock, type ResolvedConnector, sleep } from "@kube-connector/core";
+import { alpnOf, type Clock, type ResolvedConnector, sleep } from "@kube-connector/core";
 import { AheadConnection } from "./ahead.ts";
 import { Refusal } from "./answers.ts";
 import type { ConnectorChange } from "./connectors/source.ts";
@@ -15,6 +15,7 @@ const askAgain = { yes: Number.POSITIVE_INFINITY, no: 600_000, failed: 5_000 };
 
 /** Connections to one target that wait for their clients' first requests. */
 const mostAhead = 100;
+const http2First = alpnOf("h2", "http/1.1");
 
 /** Whoever has leased an upstream connection hears from it. */
 export interface UpstreamUser {
@@ -166,7 +167,7 @@ export class Pool {
     this.#learned(this.#http2.yes, askAgain.failed);
     try {
       const nobody = { upstreamData() {}, upstreamEnded() {}, upstreamClosed() {}, upstreamDrained() {} };
-      const connection = await this.dial(nobody, new AbortController().signal, ["h2", "http/1.1"]);
+      const connection = await this.dial(nobody, new AbortController().signal, http2First);
       const yes = connection.socket.alpnProtocol === "h2";
       this.#learned(yes, yes ? askAgain.yes : askAgain.no);
       if (yes) connection.destroy();
@@ -182,7 +183,7 @@ export class Pool {
 
   /** A new connection that speaks HTTP/2, whose user begins with what is `early`. Refusal: 502, 503, 504. */
   async dialHttp2(user: UpstreamUser, signal: AbortSignal): Promise<UpstreamConnection> {
-    const connection = await this.dial(user, signal, ["h2", "http/1.1"], true);
+    const connection = await this.dial(user, signal, http2First, true);
     if (connection.socket.alpnProtocol === "h2") return connection;
     this.#learned(false, askAgain.no);
     connection.destroy();
@@ -202,7 +203,7 @@ export class Pool {
   async dial(
     user: UpstreamUser,
     signal: AbortSignal,
-    protocols?: readonly string[],
+    protocols?: DataView,
     lends = false,
   ): Promise<UpstreamConnection> {
     const { clock, timeouts, metrics, allowLoopbackTargets } = this.#options;

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import * as net from "node:net";
 import * as tls from "node:tls";
+import { alpnOf } from "./alpn.ts";
 import type { ApiAccess } from "./api-server.ts";
 import { Fault, type FaultCode } from "./fault.ts";
 import { type KubeconfigParts, parseKubeconfig } from "./kubeconfig.ts";
@@ -11,6 +12,7 @@ import { Secret } from "./secret.ts";
 const dialTime = 10_000;
 /** A proxy's answer to CONNECT is one line. */
 const longestAnswer = 16_384;
+const http1 = alpnOf("http/1.1");
 /** Milliseconds for which a file that was read is not read again. */
 const fileAge = 1000;
 
@@ -75,7 +77,7 @@ async function dial(
   const secured = tls.connect({
     socket,
     secureContext,
-    ALPNProtocols: ["http/1.1"],
+    ALPNProtocols: http1,
     // An IP address is verified, but not sent as SNI: https://www.rfc-editor.org/rfc/rfc6066#section-3
     ...(parts.tlsServerName === undefined && net.isIP(host) !== 0 ? { host } : {}),
     ...(parts.tlsServerName !== undefined || net.isIP(host) === 0 ? { servername: parts.tlsServerName ?? host } : {}),

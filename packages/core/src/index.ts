@@ -7,6 +7,7 @@ export {
   openApiServer,
   rereadSecret,
 } from "./api-server.ts";
+export { alpnOf } from "./alpn.ts";
 export { backoff, type Clock, sleep, systemClock } from "./clock.ts";
 export {
   type Condition,
