@@ -198,6 +198,18 @@ describe.concurrent("submission", () => {
       expect(posts(relay)).toBe(1);
     }));
 
+  test("403 of an API server that was away, and begins without its rules, is waited out", ({ expect }) =>
+    inPlace(async ({ relay, submit, ended }) => {
+      let asked = 0;
+      relay.fate = (request) => {
+        if (!isPost(request) && !request.path.includes("/jobs/")) return undefined;
+        asked += 1;
+        return asked === 1 ? "refuse" : asked <= 4 ? forbidden() : undefined;
+      };
+      const run = await ended(await submit({ lines: 1 }));
+      expect([run.state, run.stale, run.attempts.length, asked > 4]).toEqual(["Succeeded", false, 1, true]);
+    }));
+
   test("without a right on Secrets a run with secretEnv is refused, and says which right it needs", ({ expect }) =>
     inPlace(async ({ relay, submit, ended, jobs }) => {
       relay.fate = ({ path }) => (path.includes("/secrets") ? forbidden() : undefined);

@@ -14,6 +14,8 @@ import { isQuota, refusalOf } from "../state/refusal.ts";
 
 const leastWait = 500;
 const mostWait = 30_000;
+/** Milliseconds for which an API server that was away may refuse whom it will not later: it begins without its rules. */
+const rulesWithin = 15_000;
 
 /** Waits for its time and its slot, then keeps the intent. Answers after how many milliseconds to look again. */
 export async function begin(live: LiveRun, parts: EngineParts): Promise<number | undefined> {
@@ -82,6 +84,7 @@ export async function begin(live: LiveRun, parts: EngineParts): Promise<number |
   live.record = rest;
   live.unsure = false;
   live.failures = 0;
+  live.refusedSince = undefined;
   live.seen = false;
   live.madeAt = undefined;
   live.deletedAt = undefined;
@@ -229,6 +232,10 @@ async function refused(live: LiveRun, parts: EngineParts, fault: Fault, left: nu
       await change(live, parts, { stale: false, message });
     }
     return pause(live, parts, retryAfterSeconds, left);
+  }
+  if ((status === 401 || status === 403) && live.failures > 0) {
+    live.refusedSince ??= parts.clock.monotonic();
+    if (parts.clock.monotonic() - live.refusedSince < rulesWithin) return wait(live, parts, fault, left);
   }
   if (status >= 400 && status < 500) {
     const diagnosis = rejectionOf(status, fault.message);

@@ -44,6 +44,8 @@ export class LiveRun {
   unsaved = false;
   /** Failed tries of the call at hand, for its back-off. */
   failures = 0;
+  /** When (monotonic) the cluster first refused the Job, after tries that it did not answer. */
+  refusedSince: number | undefined;
   /** What was asked for and is refused by the cluster, with the right that is missing. */
   refusal: string | undefined;
   /** The Job was seen in the view, so that its absence means something. */
