@@ -34,7 +34,7 @@ test("killed at thirty random moments, ten runs of five pods, two at a time, end
     runs: 10,
     kills: 3,
     run(at) {
-      // Of one that fails the last pod does, once all the others have succeeded.
+      // Of one that fails the last index does; the others go on to their ends.
       const fails = at % 3 === 2;
       const end = fails ? "test $JOB_COMPLETION_INDEX != 4" : "true";
       const lines = 100;

@@ -16,7 +16,7 @@ export interface KillPlace {
   runs: number;
   /** Of the process, during each run, each in the next 3.5 s. */
   kills: number;
-  /** Takes some seconds. `pods` that succeed, or one that fails, each with the lines `line 0` to `line <lines - 1>`. */
+  /** A run of some seconds, how it ends, its pods, and how many lines each of them writes: `line 0`, `line 1` and so on. */
   run(at: number): { definition: object; state: "Succeeded" | "Failed"; pods: number; lines: number };
   /** How many Jobs the cluster has been given. */
   made(): Promise<number>;

@@ -36,6 +36,7 @@ test.each([
   ["accepted", [undefined], 1, []],
   ["refused by a server under load, then accepted", ["unavailable", undefined], 2, [1000]],
   ["refused with a time to wait", [{ code: "unavailable", retryAfterSeconds: 3 }, undefined], 2, [3000]],
+  ["refused for a long time", [{ code: "unavailable", retryAfterSeconds: 60 }, undefined], 2, [5000]],
   ["heard though no answer came", ["deadline_exceeded", "conflict"], 2, [1000]],
   ["refused for ever", ["unavailable", "unavailable", "unavailable", undefined], 3, [1000, 1000]],
   ["forbidden", ["permission_denied", undefined], 1, []],

@@ -10,9 +10,10 @@ import {
   sleep,
 } from "@kube-connector/core";
 
-/** Tries of one Event, and the milliseconds between them unless the API server names a time. */
 const tries = 3;
-const pause = 1000;
+/** Seconds between two tries unless the API server names others, and at most: the Connector waits meanwhile. */
+const pause = 1;
+const longestPause = 5;
 
 /** What `kubectl describe connector` shows below the status. */
 export interface EventText {
@@ -59,7 +60,7 @@ export async function writeEvent(
         of.log.info("An Event could not be written", { namespace, name, reason: event.reason, error });
         return;
       }
-      await sleep(of.clock, (answer?.retryAfterSeconds ?? 0) * 1000 || pause);
+      await sleep(of.clock, Math.min(answer?.retryAfterSeconds ?? pause, longestPause) * 1000);
     }
   }
 }
