@@ -1,4 +1,7 @@
+import { createServer, connect, type Socket } from "node:net";
+import { once } from "node:events";
 import { expect, test } from "vitest";
+import { answerWith } from "../../test/kit/servers.ts";
 import { requestText, startTestProxy } from "../../test/kit/test-proxy.ts";
 import { ReadBuffers } from "./read-buffers.ts";
 
@@ -9,12 +12,12 @@ import { ReadBuffers } from "./read-buffers.ts";
 function createReading() {
   const got: { bytes: Buffer; release: () => void }[] = [];
   const reader = new ReadBuffers().reader((bytes, release) => got.push({ bytes, release }));
-  const into = reader.buffer as Buffer;
+  const into = reader.buffer;
   return {
     got,
     read: (letter: string, count: number) => {
       into.fill(letter, 0, count);
-      reader.callback(count, into);
+      reader.callback(count);
       const last = got.at(-1);
       if (last === undefined) throw new Error("nothing came");
       return last;
@@ -73,5 +76,73 @@ test("of long answers to many callers at once, slow ones and such as leave, each
     expect(await Promise.all(answers)).toEqual("abcdef".split("").map((letter) => ({ letter, own: true })));
   } finally {
     clearInterval(slow);
+  }
+});
+
+test("of what many clients say at once, in one piece or two, each target connection gets its own client's only", async () => {
+  const size = 5000;
+  await using room = await startTestProxy({
+    onConnection: (connection) => {
+      let said = "";
+      connection.socket.on("data", (bytes: Buffer) => {
+        said += bytes.toString();
+        const end = said.indexOf("\r\n\r\n") + 4;
+        if (end < 4 || said.length < end + size) return;
+        connection.send(answerWith(said.slice(end)));
+        said = "";
+      });
+    },
+  });
+  const clients = await Promise.all(
+    "abcdefghijklmnopqrst".split("").map(async (letter) => ({ letter, client: await room.forward() })),
+  );
+  for (const cut of [0, 30, 3000]) {
+    const answers = clients.map(async ({ letter, client }) => {
+      const whole = requestText("POST", "/", room.authority, `Content-Length: ${size}\r\n`, letter.repeat(size));
+      if (cut > 0) {
+        client.send(whole.slice(0, cut));
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      const { body } = await client.ask(whole.slice(cut));
+      return { letter, own: body === letter.repeat(size) };
+    });
+    expect(await Promise.all(answers)).toEqual(clients.map(({ letter }) => ({ letter, own: true })));
+  }
+});
+
+test("a socket that came in is read into the one buffer, stops when it is paused, and says its end", async () => {
+  const reads = new ReadBuffers();
+  const got: Buffer[] = [];
+  const texts: string[] = [];
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  const incoming = once(server, "connection");
+  const client = connect(port, "127.0.0.1");
+  const [socket] = (await incoming) as [Socket];
+  try {
+    reads.lendFrom(socket, (bytes) => {
+      got.push(bytes);
+      texts.push(bytes.toString());
+    });
+    for (const text of ["one", "two"]) {
+      client.write(text);
+      await expect.poll(() => texts.at(-1)).toBe(text);
+    }
+    // Were it not so, another release of Node keeps `onread` elsewhere, and each read costs a buffer and an event more.
+    expect(got[1]?.buffer).toBe(got[0]?.buffer);
+    socket.pause();
+    client.write("three");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(texts).toEqual(["one", "two"]);
+    socket.resume();
+    await expect.poll(() => texts).toEqual(["one", "two", "three"]);
+    const ended = once(socket, "end");
+    client.end();
+    await ended;
+  } finally {
+    client.destroy();
+    socket.destroy();
+    server.close();
   }
 });

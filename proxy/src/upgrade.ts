@@ -1,4 +1,5 @@
 import type { TLSSocket } from "node:tls";
+import type { SpareBuffer } from "./spare-buffers.ts";
 import type { RequestHead, ResponseHead } from "./http1/head.ts";
 
 // When a connection stops to be HTTP: only after the target has answered 101 for the protocol that was asked for.
@@ -44,9 +45,9 @@ export class Splice {
     this.#target = target;
   }
 
-  fromClient(bytes: Buffer): void {
+  fromClient({ bytes, release }: SpareBuffer): void {
     this.counts.in += bytes.length;
-    if (this.#target.writable && !this.#target.write(bytes)) this.#client.pause();
+    if (this.#target.writable && !this.#target.write(bytes, release)) this.#client.pause();
   }
 
   fromTarget(bytes: Buffer, release?: () => void): void {

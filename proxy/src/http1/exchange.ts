@@ -5,6 +5,7 @@ import { TlsRefusal } from "../dial.ts";
 import type { Collaborators } from "../gate.ts";
 import { MetadataAnswer, type Reduction } from "../metadata/answer.ts";
 import { clientHeaderLines, mayTrailRequest, mayTrailResponse } from "../headers.ts";
+import { clientReads } from "../read-buffers.ts";
 import type { UpstreamTarget } from "../target.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
 import { isSwitchTo } from "../upgrade.ts";
@@ -157,7 +158,7 @@ export class Exchange implements UpstreamUser {
     return !this.requestBody.done && (this.#state.name === "awaitingHead" || this.#state.name === "answering");
   }
 
-  /** Passes on what belongs to the body; answers the offset of the first byte that does not. */
+  /** Passes on what belongs to the body, and keeps nothing of the bytes; answers the offset of the first byte that does not. */
   body(bytes: Buffer): number {
     const state = this.#state;
     if (state.name !== "awaitingHead" && state.name !== "answering") return 0;
@@ -170,8 +171,8 @@ export class Exchange implements UpstreamUser {
     }
     this.bytesIn += end;
     this.#with.metrics.bytes("in", end);
-    if (!state.upstream.socket.write(end === bytes.length ? bytes : bytes.subarray(0, end)))
-      this.#client.socket.pause();
+    const own = clientReads.copy(end === bytes.length ? bytes : bytes.subarray(0, end));
+    if (!state.upstream.socket.write(own.bytes, own.release)) this.#client.socket.pause();
     return end;
   }
 

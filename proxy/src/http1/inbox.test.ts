@@ -16,6 +16,22 @@ test.each([1, 2, 3, 5, 100])("heads and what follows come out whole when they co
   expect(inbox.length).toBe(0);
 });
 
+test.each([1, 7, 16, 40])("what is kept of a lent buffer stays, cut at %i, whatever is written over it", (cut) => {
+  const inbox = new Inbox();
+  const text = "GET /1\r\nA: b\r\n\r\nGET /2\r\n\r\nrest of it all";
+  const lent = Buffer.alloc(64);
+  const heads: string[] = [];
+  for (const piece of [text.slice(0, cut), text.slice(cut)]) {
+    lent.write(piece);
+    inbox.add(lent.subarray(0, piece.length));
+    for (let taken = inbox.takeHead(); typeof taken === "object"; taken = inbox.takeHead()) heads.push(taken.text);
+    inbox.keep();
+    lent.fill("x");
+  }
+  expect(heads).toEqual(["GET /1\r\nA: b", "GET /2"]);
+  expect(inbox.takeAll().toString()).toBe("rest of it all");
+});
+
 test.each(["GET / HTTP/1.1\nHost: a\n\n", "\n", "GET /\r\nA: b\n"])(
   "%j is told apart from a head that has not all come",
   (text) => {

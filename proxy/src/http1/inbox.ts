@@ -50,6 +50,18 @@ export class Inbox {
     this.#end += chunk.length;
   }
 
+  /** What waits is kept in bytes of its own, as those that came were only lent. */
+  keep(): void {
+    if (this.#bytes === undefined || this.#owned) return;
+    const bytes = Buffer.allocUnsafeSlow(this.length);
+    this.#bytes.copy(bytes, 0, this.#start, this.#end);
+    this.#searched -= this.#start;
+    this.#end -= this.#start;
+    this.#start = 0;
+    this.#bytes = bytes;
+    this.#owned = true;
+  }
+
   /** Everything that waits; the inbox is empty afterwards. */
   takeAll(): Buffer {
     const all = this.#bytes?.subarray(this.#start, this.#end) ?? nothing;

@@ -4,6 +4,7 @@ import { answerText, Refusal, refusalOf } from "../answers.ts";
 import type { Caller } from "../authenticate.ts";
 import { type Collaborators, passGate } from "../gate.ts";
 import type { OpenStream } from "../open-streams.ts";
+import { clientReads } from "../read-buffers.ts";
 import { Splice } from "../upgrade.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
 import { type Asked, readAsked } from "./asked.ts";
@@ -58,7 +59,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     this.#opened = this.#now();
     this.#state = { name: "waiting", until: this.#now() + collaborators.timeouts.idleClient, begun: false };
     socket.on("error", () => undefined); // "close" follows and does the work
-    socket.on("data", (bytes: Buffer) => this.#received(bytes));
+    clientReads.lendFrom(socket, this.#received);
     socket.on("end", () => this.#ended());
     socket.on("drain", () => this.#drained());
     socket.on("finish", () => this.#finished());
@@ -80,32 +81,33 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
 
   // What comes from the client.
 
-  #received(bytes: Buffer): void {
+  readonly #received = (bytes: Buffer): void => {
     const state = this.#state;
     switch (state.name) {
       case "waiting":
         this.#inbox.add(bytes);
         this.#readHead();
+        this.#inbox.keep();
         return;
       case "exchanging":
         this.#passBody(state, bytes);
         return;
       case "spliced":
         this.#with.metrics.bytes("in", bytes.length);
-        state.splice.fromClient(bytes);
+        state.splice.fromClient(clientReads.copy(bytes));
         return;
       case "deciding":
         this.#hold(bytes);
         return;
       case "closing":
       case "closed":
-        return;
     }
-  }
+  };
 
-  /** Bytes that come before their turn wait, up to one head's worth; then the client is paused. */
+  /** Bytes, lent to us, that come before their turn wait, up to one head's worth; then the client is paused. */
   #hold(bytes?: Buffer): void {
     if (bytes !== undefined && bytes.length > 0) this.#inbox.add(bytes);
+    this.#inbox.keep();
     if (this.#inbox.length > this.#with.limits.head) this.socket.pause();
   }
 
@@ -228,8 +230,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   }
 
   exchangeFailed(refusal: Refusal): void {
-    const state = this.#state;
-    if (state.name === "exchanging") this.#refuse(state.request, refusal);
+    if (this.#state.name === "exchanging") this.#refuse(this.#state.request, refusal);
   }
 
   exchangeBroken(): void {
@@ -248,8 +249,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     this.socket.resume();
     upstream.socket.resume();
     if (early.length > 0) this.upstreamData(early);
-    const waiting = this.#inbox.takeAll();
-    if (waiting.length > 0) this.#received(waiting);
+    if (this.#inbox.length > 0) this.#received(this.#inbox.takeAll());
   }
 
   // What the target says after a 101.
