@@ -52,6 +52,9 @@ describe.concurrent("what a run needs is away", () => {
     for (const { run: one } of [going, lasting]) {
       await expect.poll(() => state(jobs, one.id), { timeout: 30_000 }).toBe("Running");
     }
+    // It is cancelled while nobody can ask for its lines, and they go with its pod.
+    const linesOf = async (id: string) => [...(await linesByPod(folder, id)).values()];
+    await expect.poll(() => linesOf(lasting.run.id), { timeout: 30_000 }).toEqual([numbered(3)]);
     await other.plane.control("stop", "apiserver");
     const began = performance.now();
     const late = await jobs.submit(definition({ lines: 4 }));
@@ -71,7 +74,7 @@ describe.concurrent("what a run needs is away", () => {
       await untilEnd(jobs, one.id, 90);
       const ended = await untilCleaned(jobs, one.id, 60);
       expect([ended.state, ended.stale, ended.attempts.length]).toEqual([end, false, 1]);
-      expect([end, ...(await linesByPod(folder, one.id)).values()]).toEqual([end, numbered(lines)]);
+      expect([end, ...(await linesOf(one.id))]).toEqual([end, numbered(lines)]);
       // Of pods that were deleted before their log could be read again the log says so.
       expect(end === "Cancelled" ? 0 : ended.log?.gaps).toBe(0);
       expect(await left(other, `connectors.cpaas.io/run-id=${one.id}`)).toEqual([]);
