@@ -19,7 +19,7 @@ describe.skipIf(cannotMount)("figures (need root, to mount)", () => {
     onTestFinished(() => api.stop());
     for (let index = 0; index < 1000; index += 1) api.put(testConnector("team-a", `prod-${index}`, { ca }));
     const driver = await spawnDriver(kubelet, api.url, {
-      bare: ["--max-old-space-size=48", "--max-semi-space-size=1", "--expose-gc", "--wasm-tiering-budget=2147483647"],
+      bare: ["--max-old-space-size=48", "--max-semi-space-size=1", "--expose-gc"],
     });
     const pods = (count: number) =>
       Array.from({ length: count }, (_, index) => testPod({ "connector.name": `prod-${index}` }));

@@ -23,7 +23,7 @@ import { freePort, listening, measuredCore, otherCore, type Started, start } fro
 const token = "stored-token-0123456789-0123456789-0123456789";
 
 /** As the image has them. */
-const imageFlags = ["--max-semi-space-size=2", "--expose-gc", "--wasm-tiering-budget=2147483647"];
+const imageFlags = ["--max-semi-space-size=2", "--expose-gc"];
 export const imageEnvironment = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" };
 
 /** One thing to send requests to. */

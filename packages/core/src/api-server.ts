@@ -1,8 +1,9 @@
 import { readFile } from "node:fs/promises";
+import type { IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
-import type { TLSSocket } from "node:tls";
-import { Agent, type Dispatcher } from "undici";
+import { text as textOf } from "node:stream/consumers";
 import { Fault, type FaultCode } from "./fault.ts";
+import { type HttpPlace, openHttpClient } from "./http-client.ts";
 import { Secret } from "./secret.ts";
 
 // The way to a Kubernetes API server that every room shares: one connection pool, JSON in and out, errors as Faults.
@@ -32,23 +33,10 @@ export interface ApiServer {
   stop(): Promise<void>;
 }
 
-/** Where an API server is and who we are there. */
-export interface ApiAccess {
-  /** https://host:port, with an optional path prefix. */
-  url: string;
-  /** PEM; absent: the system roots. */
-  ca?: string;
-  /** A client certificate, PEM. */
-  certificate?: { certificate: string; key: Secret };
+/** Where an API server is and who we are there. The url may have a path, which goes before each request's. */
+export interface ApiAccess extends Omit<HttpPlace, "silence"> {
   /** Asked before each request; absent: no Authorization header. */
   token?: () => Promise<Secret | undefined>;
-  insecureSkipVerify?: boolean;
-  /** The name to verify instead of the host. */
-  serverName?: string;
-  /** Opens a verified connection by other means than TLS to the url's host; `ca` and the like are not looked at then. */
-  dial?: (signal: AbortSignal) => Promise<TLSSocket>;
-  /** Connections at a time; 64 unless told. */
-  connections?: number;
 }
 
 const codes: Record<number, FaultCode> = {
@@ -66,64 +54,28 @@ const codes: Record<number, FaultCode> = {
 };
 
 export function openApiServer(access: ApiAccess): ApiServer {
-  const base = access.url.replace(/\/$/, "");
-  const closing = new AbortController();
-  const { dial } = access;
-  const agent = new Agent({
-    connections: access.connections ?? 64,
-    pipelining: 1,
-    // undici 8.12's HTTP/2 client emits an error that nobody can catch for each open watch when the API server goes away.
-    allowH2: false,
-    // Streams have no total time; each request has its own by AbortSignal.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    keepAliveTimeout: 30_000,
-    connect:
-      dial === undefined
-        ? {
-            timeout: 10_000,
-            keepAlive: true,
-            keepAliveInitialDelay: 30_000,
-            ...(access.ca === undefined ? {} : { ca: access.ca }),
-            ...(access.certificate === undefined
-              ? {}
-              : { cert: access.certificate.certificate, key: access.certificate.key.reveal() }),
-            ...(access.serverName === undefined ? {} : { servername: access.serverName }),
-            rejectUnauthorized: access.insecureSkipVerify !== true,
-          }
-        : (_options, callback) => {
-            dial(closing.signal).then(
-              (socket) => {
-                socket.on("error", () => undefined);
-                callback(null, socket);
-              },
-              (error: Error) => callback(error, null),
-            );
-          },
-  });
-  const { origin, pathname } = new URL(base);
-  const prefix = pathname === "/" ? "" : pathname;
+  const client = openHttpClient(access);
+  const prefix = new URL(access.url).pathname.replace(/\/$/, "");
 
-  async function send(method: string, path: string, options: ApiRequest): Promise<Dispatcher.ResponseData> {
+  async function send(method: string, path: string, options: ApiRequest): Promise<IncomingMessage> {
     const token = await access.token?.();
     const query = new URLSearchParams();
     for (const [key, value] of Object.entries(options.query ?? {}))
       if (value !== undefined) query.set(key, String(value));
     const search = query.size === 0 ? "" : `?${query.toString()}`;
-    const response = await agent.request({
-      origin,
-      path: `${prefix}${path}${search}`,
+    const response = await client.send({
       method,
-      signal: options.signal ?? null,
+      path: `${prefix}${path}${search}`,
       headers: {
         accept: options.accept ?? "application/json",
         "user-agent": "kube-connector",
         ...(token === undefined ? {} : { authorization: `Bearer ${token.reveal()}` }),
         ...(options.body === undefined ? {} : { "content-type": options.contentType ?? "application/json" }),
       },
-      body: options.body === undefined ? null : JSON.stringify(options.body),
+      body: options.body === undefined ? undefined : JSON.stringify(options.body),
+      signal: options.signal,
     });
-    if (response.statusCode >= 300) throw await refusal(response, `${method} ${path}`);
+    if ((response.statusCode ?? 500) >= 300) throw await refusal(response, `${method} ${path}`);
     return response;
   }
 
@@ -132,50 +84,36 @@ export function openApiServer(access: ApiAccess): ApiServer {
       const limit = AbortSignal.timeout(Math.ceil(options.timeout ?? 10_000));
       const signal = AbortSignal.any([limit, ...(options.signal ? [options.signal] : [])]);
       try {
-        const response = await unlessAborted(send(method, path, { ...options, signal }), signal);
-        const text = await response.body.text();
+        const text = await textOf(await send(method, path, { ...options, signal }));
         return (text === "" ? undefined : parseJson(text, `${method} ${path}`)) as T;
       } catch (error) {
-        throw asFault(error, `${method} ${path}`);
+        throw asFault(signal.aborted ? signal.reason : error, `${method} ${path}`);
       }
     },
     async open(path, options = {}) {
       // Only the way to the answer's head has a limit; the body may take for ever.
       const head = new AbortController();
-      const timer = setTimeout(() => head.abort(new Error("no answer in time")), options.timeout ?? 10_000);
+      const late = () => head.abort(new DOMException("no answer in time", "TimeoutError"));
+      const timer = setTimeout(late, options.timeout ?? 10_000);
+      const signal = AbortSignal.any([head.signal, ...(options.signal ? [options.signal] : [])]);
       try {
-        const signal = AbortSignal.any([head.signal, ...(options.signal ? [options.signal] : [])]);
-        const response = await unlessAborted(send("GET", path, { ...options, signal }), signal);
-        response.body.on("error", () => undefined);
-        if (response.statusCode === 204) {
-          response.body.destroy();
+        const body = await send("GET", path, { ...options, signal });
+        body.on("error", () => undefined);
+        if (body.statusCode === 204) {
+          body.resume();
           throw new Fault("unavailable", `GET ${path}: an answer without content`, undefined, noContent);
         }
-        return response.body;
+        return body;
       } catch (error) {
-        throw asFault(error, `GET ${path}`);
+        throw asFault(signal.aborted ? signal.reason : error, `GET ${path}`);
       } finally {
         clearTimeout(timer);
       }
     },
-    stop() {
-      closing.abort();
-      return agent.destroy();
+    async stop() {
+      client.stop();
     },
   };
-}
-
-/**
- * The same, which ends as soon as the signal says so. undici 8 hears an abort only once it has a connection, so while an
- * API server takes no connections a request would last as long as the dial may, whatever its own limit is.
- */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason instanceof Error ? signal.reason : new Error("aborted"));
-    signal.addEventListener("abort", abort, { once: true });
-    if (signal.aborted) abort();
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }
 
 const noContent = { status: 204, reason: "", fields: [] };
@@ -197,20 +135,21 @@ function asFault(error: unknown, doing: string): Fault {
   return fault.code === "internal" ? new Fault("unavailable", `${doing}: cannot reach the API server`, error) : fault;
 }
 
-async function refusal(response: Dispatcher.ResponseData, doing: string): Promise<Fault> {
-  const text = await response.body.text().catch(() => "");
+async function refusal(response: IncomingMessage, doing: string): Promise<Fault> {
+  const code = response.statusCode ?? 500;
+  const text = await textOf(response).catch(() => "");
   let status: { message?: unknown; reason?: unknown; details?: { causes?: { field?: unknown }[] } } = {};
   try {
     status = JSON.parse(text.slice(0, 65_536)) as typeof status;
   } catch {
     // A proxy in between may answer with anything; the status code says enough.
   }
-  const said = typeof status?.message === "string" ? status.message : `status ${response.statusCode}`;
+  const said = typeof status?.message === "string" ? status.message : `status ${code}`;
   // An API server says nothing but "Unauthorized"; our proxy adds whose token that was.
-  const message = (response.statusCode === 401 ? warningOf(response.headers.warning) : undefined) ?? said;
+  const message = (code === 401 ? warningOf(response.headers.warning) : undefined) ?? said;
   const retryAfter = Number(response.headers["retry-after"]);
-  return new Fault(codes[response.statusCode] ?? "unavailable", `${doing}: ${message}`, undefined, {
-    status: response.statusCode,
+  return new Fault(codes[code] ?? "unavailable", `${doing}: ${message}`, undefined, {
+    status: code,
     reason: typeof status?.reason === "string" ? status.reason : "",
     fields: (status?.details?.causes ?? []).flatMap((cause) => (typeof cause.field === "string" ? [cause.field] : [])),
     ...(Number.isFinite(retryAfter) && retryAfter >= 0 ? { retryAfterSeconds: retryAfter } : {}),

@@ -27,6 +27,7 @@ export { connectorAccess } from "./connector-access.ts";
 export { customResourceDefinitions } from "./crd.ts";
 export { refusedAddress } from "./dial-rules.ts";
 export { type ApiAnswer, describeErrno, errnoOf, Fault, type FaultCode, faults, problems } from "./fault.ts";
+export { type HttpClient, type HttpPlace, type HttpRequest, openHttpClient } from "./http-client.ts";
 export { type KubeconfigParts, parseKubeconfig, renderKubeconfig, tunnelUrl } from "./kubeconfig.ts";
 export { readKubeconfig } from "./kubeconfig-access.ts";
 export { type CallerLimits, defaultCallerLimits, type LimitsSpec, mergeLimits } from "./limits.ts";

@@ -1,6 +1,7 @@
+import type { IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
-import { Fault, type FaultCode, faults, rereadSecret } from "@kube-connector/core";
-import { Agent, type Dispatcher } from "undici";
+import { json, text as textOf } from "node:stream/consumers";
+import { Fault, type FaultCode, faults, openHttpClient, rereadSecret } from "@kube-connector/core";
 import type { Jobs } from "../jobs.ts";
 import type { RunEvent, RunRecord } from "../run.ts";
 import { isRunId, noSuchRun } from "../run-id.ts";
@@ -43,24 +44,18 @@ export function connectJobs({ url, tokenFile, ca, silence = 60_000 }: ServerPlac
   }
   const token = rereadSecret(tokenFile, tokenAge);
   const stopping = new AbortController();
-  const agent = new Agent({
-    allowH2: false,
-    headersTimeout: 60_000,
-    bodyTimeout: silence,
-    connect: { timeout: 10_000, ...(ca === undefined ? {} : { ca }) },
-  });
+  const client = openHttpClient({ url: origin, silence, ...(ca === undefined ? {} : { ca }) });
 
   async function send(
-    method: Dispatcher.HttpMethod,
+    method: string,
     path: string,
     options: { query?: object; body?: unknown; headers?: Record<string, string>; signal?: AbortSignal } = {},
-  ): Promise<Dispatcher.ResponseData> {
+  ): Promise<IncomingMessage> {
     const search = new URLSearchParams();
     for (const [key, value] of Object.entries(options.query ?? {}) as [string, QueryValue][])
       for (const one of [value].flat()) if (one !== undefined) search.append(key, String(one));
     try {
-      const response = await agent.request({
-        origin,
+      const response = await client.send({
         path: search.size === 0 ? path : `${path}?${search.toString()}`,
         method,
         headers: {
@@ -68,10 +63,10 @@ export function connectJobs({ url, tokenFile, ca, silence = 60_000 }: ServerPlac
           ...(options.body === undefined ? {} : { "content-type": "application/json" }),
           ...options.headers,
         },
-        body: options.body === undefined ? null : JSON.stringify(options.body),
-        signal: options.signal ?? null,
+        body: options.body === undefined ? undefined : JSON.stringify(options.body),
+        signal: options.signal,
       });
-      if (response.statusCode < 300) return response;
+      if ((response.statusCode ?? 500) < 300) return response;
       throw await refusal(response);
     } catch (error) {
       throw Fault.from(error, `Cannot reach the server at ${origin}`);
@@ -79,8 +74,7 @@ export function connectJobs({ url, tokenFile, ca, silence = 60_000 }: ServerPlac
   }
 
   const ask = async <T>(...args: Parameters<typeof send>): Promise<T> => {
-    const { body } = await send(...args);
-    return (await body.json()) as T;
+    return (await json(await send(...args))) as T;
   };
   const runOf = async (...args: Parameters<typeof send>) => (await ask<{ run: RunRecord }>(...args)).run;
   const at = (id: string, rest = "") => {
@@ -89,8 +83,7 @@ export function connectJobs({ url, tokenFile, ca, silence = 60_000 }: ServerPlac
   };
 
   async function* read(id: string, query: object): AsyncGenerator<Buffer> {
-    const { body } = await send("GET", at(id, "/logs"), { query });
-    for await (const piece of body as Readable) yield piece as Buffer;
+    for await (const piece of await send("GET", at(id, "/logs"), { query })) yield piece as Buffer;
   }
 
   /** Opened again where it stopped when it breaks, until the server says that there is no more. */
@@ -103,13 +96,16 @@ export function connectJobs({ url, tokenFile, ca, silence = 60_000 }: ServerPlac
     let last = position;
     while (!signal.aborted && !stopping.signal.aborted) {
       try {
-        const { statusCode, body } = await send("GET", at(id, "/events"), {
+        const response = await send("GET", at(id, "/events"), {
           query,
           headers: { "last-event-id": last },
           signal,
         });
-        if (statusCode === 204) return;
-        for await (const event of parseEvents(body)) {
+        if (response.statusCode === 204) {
+          response.resume();
+          return;
+        }
+        for await (const event of parseEvents(response)) {
           last = event.id;
           yield event;
           if (event.type === "end") return;
@@ -125,12 +121,12 @@ export function connectJobs({ url, tokenFile, ca, silence = 60_000 }: ServerPlac
 
   return {
     async submit(definition, { idempotencyKey } = {}) {
-      const { statusCode, body } = await send("POST", "/v1/runs", {
+      const response = await send("POST", "/v1/runs", {
         body: definition,
         headers: idempotencyKey === undefined ? {} : { "idempotency-key": idempotencyKey },
       });
-      const { run, warnings } = (await body.json()) as { run: RunRecord; warnings: string[] };
-      return { run, warnings, created: statusCode === 201 };
+      const { run, warnings } = (await json(response)) as { run: RunRecord; warnings: string[] };
+      return { run, warnings, created: response.statusCode === 201 };
     },
     dryRun: (body, dryRun) => ask("POST", "/v1/runs", { query: { dryRun }, body }),
     get: async (id) => runOf("GET", at(id)),
@@ -178,7 +174,7 @@ export function connectJobs({ url, tokenFile, ca, silence = 60_000 }: ServerPlac
       const removed: string[] = [];
       for (const id of ids) {
         try {
-          await (await send("DELETE", at(id))).body.dump();
+          (await send("DELETE", at(id))).resume();
           removed.push(id);
         } catch (error) {
           // Has not ended, or is gone.
@@ -193,7 +189,7 @@ export function connectJobs({ url, tokenFile, ca, silence = 60_000 }: ServerPlac
       (await ask<{ connectors: Awaited<ReturnType<Jobs["connectors"]>> }>("GET", "/v1/connectors")).connectors,
     async stop() {
       stopping.abort();
-      await agent.destroy();
+      client.stop();
     },
   };
 }
@@ -219,8 +215,9 @@ async function* parseEvents(body: Readable): AsyncGenerator<ServerEvent> {
   }
 }
 
-async function refusal({ statusCode, headers, body }: Dispatcher.ResponseData): Promise<Fault> {
-  const text = await body.text().catch(() => "");
+async function refusal(response: IncomingMessage): Promise<Fault> {
+  const { statusCode = 500, headers } = response;
+  const text = await textOf(response).catch(() => "");
   const codes = Object.keys(faults) as FaultCode[];
   let said: { error?: { code?: unknown; message?: unknown } } = {};
   try {
