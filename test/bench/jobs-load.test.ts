@@ -48,7 +48,7 @@ async function startRoom(): Promise<{ room: JobsRoom; engine: Engine }> {
     [JSON.stringify({ connector: room.config, folder })],
     {
       // As in its image.
-      execArgv: ["--max-semi-space-size=2", "--expose-gc", "--heap-growing-percent=30", ...profile],
+      execArgv: ["--max-semi-space-size=2", "--expose-gc", "--optimize-for-size", ...profile],
       env: { ...process.env, MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" },
     },
   );
