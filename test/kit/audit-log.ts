@@ -28,7 +28,10 @@ export interface TestAudit extends Audit {
 export function createTestAudit(): TestAudit {
   const lines: string[] = [];
   const state = { down: undefined as string | undefined };
-  const audit = createAudit({ write: (line) => lines.push(line), whyDown: () => state.down }, systemClock);
+  const audit = createAudit(
+    { write: (line) => void lines.push(line.toString()), whyDown: () => state.down },
+    systemClock,
+  );
   const events = () => lines.map((line) => JSON.parse(line) as AuditEvent);
   return Object.assign(state, audit, {
     lines,

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { createAuditFormat } from "./event.ts";
+import type { Line } from "./line.ts";
 import { type AuditRecord, targetAuditIdOf, traceparentOf } from "./record.ts";
 
 // A record becomes one line in the form of audit.k8s.io/v1 Event: what API servers' tools read is where they look for it,
@@ -44,10 +45,11 @@ const record: AuditRecord = {
 };
 const now = Date.UTC(2026, 10, 21, 10, 30, 5, 250);
 const own = (name: string) => `proxy.connectors.cpaas.io/${name}`;
-const parse = (line: string) => JSON.parse(line) as { annotations: Record<string, string>; [key: string]: unknown };
+const parse = (line: Line | string) =>
+  JSON.parse(line.toString()) as { annotations: Record<string, string>; [key: string]: unknown };
 
 test("an allowed request", () => {
-  const line = createAuditFormat()(record, now);
+  const line = createAuditFormat()(record, now).toString();
   expect(line.endsWith("}\n")).toBe(true);
   expect(parse(line)).toEqual({
     kind: "Event",
@@ -132,6 +134,17 @@ test("what ended a stream is a reason and no failure", () => {
   });
 });
 
+test.each([
+  [0.5, "2026-11-21T10:30:05.249500Z", "0.000500"],
+  [250, "2026-11-21T10:30:05.000000Z", "0.250000"],
+  [250.001, "2026-11-21T10:30:04.999999Z", "0.250001"],
+  [3_600_000, "2026-11-21T09:30:05.250000Z", "3600.000000"],
+])("%f ms before now", (milliseconds, received, seconds) => {
+  const event = parse(createAuditFormat()({ ...record, milliseconds }, now));
+  expect(event).toMatchObject({ requestReceivedTimestamp: received, stageTimestamp: "2026-11-21T10:30:05.250000Z" });
+  expect(event.annotations[own("seconds")]).toBe(seconds);
+});
+
 test("other steps' annotations stand beside ours", () => {
   const event = parse(createAuditFormat()({ ...record, annotations: { policy: "warn" } }, now));
   expect(event.annotations[own("policy")]).toBe("warn");
@@ -139,13 +152,14 @@ test("other steps' annotations stand beside ours", () => {
 
 test("each line has its own parts, also when callers and connectors are the same objects", () => {
   const format = createAuditFormat();
-  const [first, second] = [format(record, now), format({ ...record, path: "/api", info: undefined }, now + 3_600_000)];
-  expect(parse(first ?? "").requestURI).toBe(record.path);
-  expect(parse(second ?? "")).toMatchObject({ requestURI: "/api", stageTimestamp: "2026-11-21T11:30:05.250000Z" });
+  const first = parse(format(record, now));
+  const second = parse(format({ ...record, path: "/api", info: undefined }, now + 3_600_000));
+  expect(first.requestURI).toBe(record.path);
+  expect(second).toMatchObject({ requestURI: "/api", stageTimestamp: "2026-11-21T11:30:05.250000Z" });
 });
 
 test.each(['"', "\\", "\n", "\u0000", "\u2028", "é\ud800", '"},"x":{"'])("a path with %j is still one line", (text) => {
-  const line = createAuditFormat()({ ...record, path: `/${text}` }, now);
+  const line = createAuditFormat()({ ...record, path: `/${text}` }, now).toString();
   expect(line).toMatch(/^[\x20-\x7e]*\n$/);
   expect(parse(line).requestURI).toBe(`/${text}`);
 });

@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silentLog, systemClock } from "@kube-connector/core";
 import { expect, onTestFinished, test } from "vitest";
+import { Line } from "./line.ts";
 import { type AuditBounds, startAuditSink } from "./sink.ts";
 
 // Lines reach their file whole and in order. While they cannot be written, or wait in too great a number, the sink says so;
@@ -52,6 +53,12 @@ function pipe() {
   return { descriptor, read };
 }
 
+function lineOf(text: string): Line {
+  const line = new Line();
+  line.add(text);
+  return line;
+}
+
 const numbers = (text: string) =>
   text
     .split("\n")
@@ -62,7 +69,7 @@ const upTo = (count: number) => Array.from({ length: count }, (_, index) => inde
 test("lines reach the file whole and in order, and the end waits for the last one", async () => {
   const file = join(folder(), "audit.log");
   const { sink, counts } = await start({ file });
-  for (const i of upTo(5000)) sink.write(`${i} x\n`);
+  for (const i of upTo(5000)) sink.write(lineOf(`${i} x\n`));
   await sink.stop();
   await sink.done;
   expect(numbers(readFileSync(file, "utf8"))).toEqual(upTo(5000));
@@ -74,7 +81,7 @@ test("what was in the file stays there", async () => {
   const file = join(folder(), "audit.log");
   for (const text of ["0\n", "1\n"]) {
     const { sink } = await start({ file });
-    sink.write(text);
+    sink.write(lineOf(text));
     await sink.stop();
   }
   expect(numbers(readFileSync(file, "utf8"))).toEqual([0, 1]);
@@ -84,11 +91,11 @@ test("a file that was moved away is made anew", async () => {
   const directory = folder();
   const file = join(directory, "audit.log");
   const { sink, counts } = await start({ file });
-  sink.write("0\n");
+  sink.write(lineOf("0\n"));
   await expect.poll(() => counts.written).toBe(1);
   renameSync(file, join(directory, "old.log"));
   await new Promise((resolve) => setTimeout(resolve, 30));
-  sink.write("1\n");
+  sink.write(lineOf("1\n"));
   await expect.poll(() => counts.written).toBe(2);
   expect(numbers(readFileSync(file, "utf8"))).toEqual([1]);
   expect(numbers(readFileSync(join(directory, "old.log"), "utf8"))).toEqual([0]);
@@ -105,13 +112,13 @@ test("while the file cannot be written it is down, and later writes what waited,
   const file = join(directory, "logs", "audit.log");
   mkdirSync(join(directory, "logs"));
   const { sink, counts } = await start({ file });
-  sink.write("0\n");
+  sink.write(lineOf("0\n"));
   await expect.poll(() => counts.written).toBe(1);
   rmSync(join(directory, "logs"), { recursive: true });
   await new Promise((resolve) => setTimeout(resolve, 30));
-  sink.write("1\n");
+  sink.write(lineOf("1\n"));
   await expect.poll(() => sink.whyDown()).toBe("The audit log cannot be written");
-  sink.write("2\n");
+  sink.write(lineOf("2\n"));
   mkdirSync(join(directory, "logs"));
   await expect.poll(() => sink.whyDown()).toBeUndefined();
   await expect.poll(() => counts.written).toBe(3);
@@ -123,7 +130,7 @@ test("a disk that is full makes it down", async () => {
   const descriptor = openSync("/dev/full", "a");
   onTestFinished(() => closeSync(descriptor));
   const { sink, counts } = await start({ descriptor });
-  sink.write("0\n");
+  sink.write(lineOf("0\n"));
   await expect.poll(() => sink.whyDown()).toBe("The audit log cannot be written");
   await sink.stop();
   expect(counts).toEqual({ written: 0, lost: 1 });
@@ -133,9 +140,9 @@ test("a reader that stops: first down, then lines are lost and counted; then on,
   const { descriptor, read } = pipe();
   const { sink, counts } = await start({ descriptor }, { full: 300_000, most: 400_000 });
   const line = (i: number) => `${i} ${"x".repeat(1000)}\n`;
-  for (const i of upTo(250)) sink.write(line(i));
+  for (const i of upTo(250)) sink.write(lineOf(line(i)));
   expect(sink.whyDown()).toBeUndefined();
-  for (const i of upTo(250)) sink.write(line(250 + i));
+  for (const i of upTo(250)) sink.write(lineOf(line(250 + i)));
   expect(sink.whyDown()).toBe("The audit log is not written fast enough");
   await expect.poll(() => counts.lost).toBeGreaterThan(50);
   const kept = 500 - counts.lost;
@@ -154,7 +161,7 @@ test("a reader that stops: first down, then lines are lost and counted; then on,
 test("a write that takes too long makes it down, however little waits", async () => {
   const { descriptor } = pipe();
   const { sink, counts } = await start({ descriptor }, { patience: 50 });
-  sink.write(`${"x".repeat(100_000)}\n`);
+  sink.write(lineOf(`${"x".repeat(300_000)}\n`));
   await expect.poll(() => sink.whyDown()).toBe("The audit log is not written fast enough");
   await sink.stop();
   expect(counts).toEqual({ written: 0, lost: 1 });
