@@ -8,7 +8,7 @@ import { type SpareBuffer, SpareBuffers } from "./spare-buffers.ts";
  */
 export type OnBytes = (bytes: Buffer, release: () => void) => void;
 
-/** Node's OnReadOpts. Its types have no fields of functions. */
+/** What Node takes as `onread`; its own type makes a method of the callback, which could not be handed on. */
 export interface OnRead {
   buffer: Buffer;
   callback: (count: number) => boolean;

@@ -47,7 +47,7 @@ const defaultBounds: AuditBounds = {
   end: 5_000,
 };
 
-/** Bytes of one write, unless one line is longer. A write goes by another thread, which costs as much as thirty lines do. */
+/** Bytes of one write, unless one line is longer. */
 const chunkSize = 262_144;
 /** Chunks that are kept for the next lines, so many as a busy proxy fills while one is written. */
 const spareLimit = 4;
@@ -123,7 +123,7 @@ class Sink implements AuditSink {
     if (!this.#writing) this.#collect();
   }
 
-  /** Many lines in one write: a write costs as much as five lines do. */
+  /** Many lines in one write, as each goes by another thread and back. */
   #collect(): void {
     this.#collecting ??= this.#options.clock.after(this.#bounds.collect, () => this.#begin());
   }
