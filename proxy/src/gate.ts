@@ -96,6 +96,8 @@ export interface PolicyPass {
   warning: string | undefined;
 }
 
+const asItIs: PolicyPass = { metadataOnly: false, warning: undefined };
+
 /** What they may ask of the target: after who and may they. Refusal: 403 with what is missing. */
 export function passPolicy(
   requested: Requested,
@@ -105,7 +107,7 @@ export function passPolicy(
   const judgement = judge(connector, requested);
   if (judgement.effect === "Allow") {
     by.metrics.decided("policy", "allow");
-    return { metadataOnly: false, warning: undefined };
+    return asItIs;
   }
   const key = `${connector.namespace}/${connector.name}`;
   if (connector.policy?.mode === "Warn") {

@@ -147,37 +147,61 @@ export function withoutBearer(value: string): string | undefined {
   return kept.length === 0 ? undefined : kept.join(", ");
 }
 
-/** The header lines that a client got last: the same ones again are the same text. */
-export class LastClientLines {
-  #headers: readonly Header[] | undefined;
-  #noFraming = false;
-  #lines = "";
-
-  /** As `clientHeaderLines`. */
-  of(head: ResponseHead): string {
-    const noFraming = hasNoFraming(head);
-    if (this.#headers === head.headers && this.#noFraming === noFraming) return this.#lines;
-    this.#lines = clientHeaderLines(head);
-    this.#headers = head.headers;
-    this.#noFraming = noFraming;
-    return this.#lines;
-  }
-}
-
 /** A 204 or 1xx has no framing headers (RFC 9110, 8.6); where one is sent, clients disagree on what it means. */
 function hasNoFraming({ status }: ResponseHead): boolean {
   return status < 200 || status === 204;
 }
 
+function isForClient(lower: string, head: ResponseHead): boolean {
+  if (framingNames.has(lower)) return !hasNoFraming(head);
+  return !isDroppedFromResponse(lower) && !head.connection.has(lower);
+}
+
 /** The header lines of an answer that the client gets, each ended by CRLF; Connection is the relay's to add. */
 export function clientHeaderLines(head: ResponseHead): string {
-  const noFraming = hasNoFraming(head);
   let lines = "";
-  for (const { name, lower, value } of head.headers) {
-    if (isDroppedFromResponse(lower)) continue;
-    if (head.connection.has(lower) && !framingNames.has(lower)) continue;
-    if (noFraming && framingNames.has(lower)) continue;
-    lines += `${name}: ${value}\r\n`;
-  }
+  for (const { name, lower, value } of head.headers) if (isForClient(lower, head)) lines += `${name}: ${value}\r\n`;
   return lines;
+}
+
+/** One header line that the client does not get: bytes, its line end included, and how many of other lines are before it. */
+export interface Cut {
+  at: number;
+  length: number;
+}
+
+/**
+ * What to cut out of an answer's header lines, as they came, for the rest to be exactly `clientHeaderLines`; undefined where
+ * one of them is written in another way than we write it.
+ */
+export function clientHeaderCuts(head: ResponseHead): readonly Cut[] | undefined {
+  let cuts = noCuts;
+  let at = 0;
+  for (const { name, lower, value, line } of head.headers) {
+    if (line === undefined) return undefined;
+    const length = line.length + 2;
+    if (!isForClient(lower, head)) cuts = [...cuts, { at, length }];
+    else if (line.length !== name.length + 2 + value.length || line.charCodeAt(name.length + 1) !== 0x20)
+      return undefined;
+    at += length;
+  }
+  return cuts;
+}
+
+const noCuts: readonly Cut[] = [];
+
+/** The cuts of the answer that came last: for the same header lines they are the same. */
+export class LastClientCuts {
+  #headers: readonly Header[] | undefined;
+  #status = 0;
+  #cuts: readonly Cut[] | undefined;
+
+  /** As `clientHeaderCuts`. */
+  of(head: ResponseHead): readonly Cut[] | undefined {
+    if (this.#headers === head.headers && this.#status === head.status) return this.#cuts;
+    this.#cuts = clientHeaderCuts(head);
+    this.#headers = head.headers;
+    this.#status = head.status;
+    return this.#cuts;
+  }
 }

@@ -19,18 +19,15 @@ export interface RequestInfo {
   name: string;
 }
 
-const verbs: Readonly<Record<string, string>> = {
-  POST: "create",
-  GET: "get",
-  HEAD: "get",
-  PUT: "update",
-  PATCH: "patch",
-  DELETE: "delete",
-};
-/** The verb stands in the path of these old forms: /api/v1/watch/pods. */
-const pathVerbs = new Set(["proxy", "watch"]);
-/** What may follow namespaces/NAME and is not a resource in that namespace. */
-const namespaceSubresources = new Set(["status", "finalize"]);
+/** How one method is called: by RBAC, and where the request is for no resource. */
+const verbs = new Map([
+  ["POST", { resource: "create", other: "post" }],
+  ["GET", { resource: "get", other: "get" }],
+  ["HEAD", { resource: "get", other: "head" }],
+  ["PUT", { resource: "update", other: "put" }],
+  ["PATCH", { resource: "patch", other: "patch" }],
+  ["DELETE", { resource: "delete", other: "delete" }],
+]);
 
 /**
  * Method, path below the prefix (still escaped, as target.ts has let it through) and query (with its question mark) → what
@@ -38,10 +35,11 @@ const namespaceSubresources = new Set(["status", "finalize"]);
  */
 export function requestInfo(method: string, judged: string, query: string): RequestInfo {
   const path = judged.includes("%") ? decodeURIComponent(judged) : judged;
+  const verb = verbs.get(method) ?? { resource: "", other: method.toLowerCase() };
   const info: RequestInfo = {
     isResource: false,
     path,
-    verb: method.toLowerCase(),
+    verb: verb.other,
     apiGroup: "",
     apiVersion: "",
     namespace: "",
@@ -49,30 +47,50 @@ export function requestInfo(method: string, judged: string, query: string): Requ
     subresource: "",
     name: "",
   };
-  const from = path.startsWith("/") ? 1 : 0;
-  let parts = path.slice(from, path.length > from && path.endsWith("/") ? -1 : undefined).split("/");
+  const parts = segmentsOf(path);
   const grouped = parts[0] === "apis";
   if ((!grouped && parts[0] !== "api") || parts.length < (grouped ? 4 : 3)) return info;
   info.isResource = true;
   info.apiGroup = grouped ? (parts[1] ?? "") : "";
   info.apiVersion = parts[grouped ? 2 : 1] ?? "";
-  parts = parts.slice(grouped ? 3 : 2);
-  info.verb = verbs[method] ?? "";
-  if (pathVerbs.has(parts[0] ?? "")) {
-    if (parts.length < 2) throw new Refusal(400, `The path of the request cannot be used: no resource follows ${path}`);
-    info.verb = parts[0] ?? "";
-    parts = parts.slice(1);
+  let at = grouped ? 3 : 2;
+  info.verb = verb.resource;
+  const first = parts[at];
+  // The verb stands in the path of these old forms: /api/v1/watch/pods.
+  if (first === "watch" || first === "proxy") {
+    at += 1;
+    if (parts.length === at)
+      throw new Refusal(400, `The path of the request cannot be used: no resource follows ${path}`);
+    info.verb = first;
   }
-  if (parts[0] === "namespaces" && parts.length > 1) {
-    info.namespace = parts[1] ?? "";
-    if (parts.length > 2 && !namespaceSubresources.has(parts[2] ?? "")) parts = parts.slice(2);
+  if (parts[at] === "namespaces" && parts.length > at + 1) {
+    info.namespace = parts[at + 1] ?? "";
+    const next = parts[at + 2];
+    // What may follow namespaces/NAME and is not a resource in that namespace.
+    if (next !== undefined && next !== "status" && next !== "finalize") at += 2;
   }
-  info.resource = parts[0] ?? "";
-  info.name = parts[1] ?? "";
-  if (info.verb !== "proxy") info.subresource = parts[2] ?? "";
+  info.resource = parts[at] ?? "";
+  info.name = parts[at + 1] ?? "";
+  if (info.verb !== "proxy") info.subresource = parts[at + 2] ?? "";
   if (info.name === "") forMany(info, query);
   return info;
 }
+
+/** What stands between the slashes of a path, without one at its beginning and one at its end. For each request, so without split(). */
+function segmentsOf(path: string): string[] {
+  let start = path.charCodeAt(0) === slash ? 1 : 0;
+  const end = path.length > start && path.charCodeAt(path.length - 1) === slash ? path.length - 1 : path.length;
+  const parts: string[] = [];
+  for (let at = start; at < end; at += 1) {
+    if (path.charCodeAt(at) !== slash) continue;
+    parts.push(path.slice(start, at));
+    start = at + 1;
+  }
+  parts.push(path.slice(start, end));
+  return parts;
+}
+
+const slash = 0x2f;
 
 /** A get without a name is a list or a watch, and its field selector may name one object; a delete is of a collection. */
 function forMany(info: RequestInfo, query: string): void {

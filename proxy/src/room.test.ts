@@ -67,6 +67,34 @@ describe("the main path", () => {
     expect(await client.until("X-Trailer: 1\r\n\r\n")).toContain("3\r\nxyz\r\n0\r\n");
   });
 
+  test.each([1, 40, 1000])("answers with the same header lines are each their own, in pieces of %i", async (piece) => {
+    await using room = await startTestProxy({ onConnection: () => undefined });
+    const client = await room.forward();
+    const dropped = "Connection: keep-alive\r\n";
+    const lines = `Audit-Id: a\r\n${dropped}X-One: 1\r\n`;
+    const answers = [
+      { first: "200 OK", lines, passed: lines.replace(dropped, ""), body: "one" },
+      { first: "200 OK", lines, passed: lines.replace(dropped, ""), body: "two" },
+      { first: "404 Not Found", lines, passed: lines.replace(dropped, ""), body: "six" },
+      { first: "200 ", lines, passed: lines.replace(dropped, ""), body: "ten" },
+      { first: "200 OK", lines: `${lines}Last:x\r\n`, passed: "Audit-Id: a\r\nX-One: 1\r\nLast: x\r\n", body: "old" },
+      { first: "200 OK", lines: "Set-Cookie: a\r\n", passed: "", body: "new" },
+    ];
+    for (const { first, lines: sent, passed, body } of answers) {
+      const from = client.received().length;
+      client.send(requestText("GET", "/", room.authority));
+      const connection = await room.target.connection();
+      await connection.until("GET /", connection.received().lastIndexOf("GET /"));
+      const text = answerWith(body, first, sent);
+      for (let at = 0; at < text.length; at += piece) {
+        connection.send(text.slice(at, at + piece));
+        if (piece === 40) await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      await client.until(body, from);
+      expect(client.received().slice(from)).toBe(answerWith(body, first, passed));
+    }
+  });
+
   test("100-continue passes both ways", async () => {
     await using room = await startTestProxy({ onConnection: () => undefined });
     const client = await room.forward();

@@ -1,5 +1,6 @@
 import type { ResolvedConnector } from "@kube-connector/core";
 import { Refusal } from "./answers.ts";
+import type { RequestHead } from "./http1/head.ts";
 import type { Door } from "./metrics.ts";
 
 // Which requests are for the one target, and under which path it gets them. What could be read in two ways is refused, so
@@ -90,6 +91,20 @@ export function checkHost(host: string, door: Door, connector: ResolvedConnector
   const name = colon >= 0 && /^:\d{1,5}$/.test(named.slice(colon)) ? named.slice(0, colon) : named;
   if (connector.serviceNames.some((one) => one.toLowerCase() === name)) return;
   throw new Refusal(421, `The Host header should be ${connector.serviceNames[0] ?? "the connector's service"}`);
+}
+
+/** The header lines of one connection whose Host was last found to name the connector: of the same ones it is the same. */
+export class LastHost {
+  #headers: RequestHead["headers"] | undefined;
+  #connector: ResolvedConnector | undefined;
+
+  /** As `checkHost`. */
+  check({ headers, host }: RequestHead, door: Door, connector: ResolvedConnector): void {
+    if (this.#headers === headers && this.#connector === connector) return;
+    checkHost(host, door, connector);
+    this.#headers = headers;
+    this.#connector = connector;
+  }
 }
 
 /** A Refusal (403) unless a CONNECT asks for exactly the connector's target. */

@@ -82,7 +82,7 @@ export class Tunnel {
     try {
       const taken = this.#inbox.takeHead();
       if (taken === "bareLf") throw new Refusal(400, "The CONNECT request is malformed: a line ends without CR");
-      const size = taken === "incomplete" ? this.#inbox.length : taken.text.length;
+      const size = taken === "incomplete" ? this.#inbox.length : taken.size;
       if (size > this.#with.limits.connectHead) {
         throw new Refusal(431, `The head of the CONNECT request is larger than ${this.#with.limits.connectHead} bytes`);
       }

@@ -50,7 +50,7 @@ export class Splice {
     if (this.#target.writable && !this.#target.write(bytes, release)) this.#client.pause();
   }
 
-  fromTarget(bytes: Buffer, release?: () => void): void {
+  fromTarget({ bytes, release }: SpareBuffer): void {
     this.counts.out += bytes.length;
     if (this.#client.writable && !this.#client.write(bytes, release)) this.#target.pause();
   }

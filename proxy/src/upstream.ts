@@ -6,7 +6,7 @@ import { Refusal } from "./answers.ts";
 import type { ConnectorChange } from "./connectors/source.ts";
 import { type DialPlan, dial, planDial } from "./dial.ts";
 import type { ProxyMetrics } from "./metrics.ts";
-import { type OnBytes, ReadBuffers } from "./read-buffers.ts";
+import { type OnBytes, ReadBuffer } from "./read-buffer.ts";
 import { TargetSession } from "./target-session.ts";
 
 /** Milliseconds that clients wait to be told whether a target takes HTTP/2, and that the answer counts. */
@@ -62,11 +62,11 @@ export class UpstreamConnection {
 
   /** Whether both directions are open, as far as we have heard. */
   get isUsable(): boolean {
-    return !this.socket.destroyed && this.socket.writable && this.socket.readable;
+    return this.socket.writable && this.socket.readable;
   }
 
-  received(bytes: Buffer, release: () => void): void {
-    if (this.#state.name === "leased") this.#state.user.upstreamData(bytes, release);
+  received(bytes: Buffer): void {
+    if (this.#state.name === "leased") this.#state.user.upstreamData(bytes);
     else this.destroy(); // bytes that nobody asked for: never the answer to the next request
   }
 
@@ -80,7 +80,7 @@ export class UpstreamConnection {
       this.destroy();
       return;
     }
-    this.socket.resume();
+    if (this.socket.isPaused()) this.socket.resume();
     this.#setState({ name: "idle", until: this.#pool.idleUntil() });
   }
 
@@ -119,7 +119,7 @@ export class Pool {
   readonly #idle: UpstreamConnection[] = [];
   readonly #open = new Set<UpstreamConnection>();
   readonly #plan: DialPlan;
-  readonly #buffers = new ReadBuffers();
+  readonly #reads = new ReadBuffer();
   readonly #session: TargetSession;
   #retired = false;
   /** Connections that were made ahead and are not in use. */
@@ -183,7 +183,7 @@ export class Pool {
 
   /** A new connection that speaks HTTP/2, whose user begins with what is `early`. Refusal: 502, 503, 504. */
   async dialHttp2(user: UpstreamUser, signal: AbortSignal): Promise<UpstreamConnection> {
-    const connection = await this.dial(user, signal, http2First, true);
+    const connection = await this.dial(user, signal, http2First);
     if (connection.socket.alpnProtocol === "h2") return connection;
     this.#learned(false, askAgain.no);
     connection.destroy();
@@ -199,21 +199,15 @@ export class Pool {
     });
   }
 
-  /** A new connection. Refusal: 502, 504. `lends`: its user keeps nothing of what it is given beyond the call. */
-  async dial(
-    user: UpstreamUser,
-    signal: AbortSignal,
-    protocols?: DataView,
-    lends = false,
-  ): Promise<UpstreamConnection> {
+  /** A new connection. Refusal: 502, 504. */
+  async dial(user: UpstreamUser, signal: AbortSignal, protocols?: DataView): Promise<UpstreamConnection> {
     const { clock, timeouts, metrics, allowLoopbackTargets } = this.#options;
     let connection: UpstreamConnection | undefined;
     const early: Buffer[] = [];
-    const onBytes: OnBytes = (bytes, release) => {
-      if (connection === undefined) early.push(lends ? Buffer.from(bytes) : bytes);
-      else connection.received(bytes, release);
+    const onBytes: OnBytes = (bytes) => {
+      if (connection === undefined) early.push(Buffer.from(bytes));
+      else connection.received(bytes);
     };
-    const onread = lends ? this.#buffers.lender(onBytes) : this.#buffers.reader(onBytes);
     try {
       const socket = await dial(this.#plan, {
         clock,
@@ -221,7 +215,7 @@ export class Pool {
         tlsTimeout: timeouts.tls,
         allowLoopback: allowLoopbackTargets,
         signal,
-        onread,
+        onread: this.#reads.reader(onBytes),
         session: this.#session,
         ...(protocols === undefined ? {} : { protocols }),
       });

@@ -96,7 +96,7 @@ export function createMemoryProxy(connector = memoryConnector): Subject {
       const socket = new MemorySocket({ narrow });
       targets.push({ socket, answered: 0 });
       const upstream = new UpstreamConnection(socket.asTls, pool, user);
-      socket.on("data", (bytes: Buffer) => upstream.received(bytes, () => undefined));
+      socket.on("data", (bytes: Buffer) => upstream.received(bytes));
       return upstream;
     };
     const answeredAt: number[] = [];

@@ -1,3 +1,5 @@
+import { performance } from "node:perf_hooks";
+
 /** Time, passed in so that tests can move it. */
 export interface Clock {
   /** Milliseconds since 1970, for what people and certificates read. */

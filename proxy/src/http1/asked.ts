@@ -1,7 +1,7 @@
 import type { ResolvedConnector, Secret } from "@kube-connector/core";
 import { Refusal } from "../answers.ts";
 import { type RequestInfo, requestInfo } from "../request-info.ts";
-import { checkHost, type UpstreamTarget, upstreamTarget } from "../target.ts";
+import { type UpstreamTarget, upstreamTarget } from "../target.ts";
 import type { RequestHead } from "./head.ts";
 import type { LastHeads } from "./last-heads.ts";
 import type { Admitted, RequestInHand } from "./request.ts";
@@ -23,7 +23,7 @@ export function readAsked(
   const { admitted, connector, last } = of;
   if (request.upgrade !== undefined && head.body !== "none") throw new Refusal(400, "An upgrade may not have a body");
   if (connector === undefined) throw new Refusal(503, `The connector ${admitted.key} is not served here any more`);
-  checkHost(head.host, admitted.door, connector);
+  last.host.check(head, admitted.door, connector);
   const target = upstreamTarget(head.target, admitted.door, connector.target.prefix);
   const info = requestInfo(head.method, target.judged, target.query);
   request.connector = connector;

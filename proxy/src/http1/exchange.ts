@@ -1,64 +1,26 @@
-import type { TLSSocket } from "node:tls";
-import type { ResolvedConnector, Secret } from "@kube-connector/core";
-import { Refusal, warningLine } from "../answers.ts";
+import type { Secret } from "@kube-connector/core";
+import { Refusal } from "../answers.ts";
 import { TlsRefusal } from "../dial.ts";
 import type { Collaborators } from "../gate.ts";
-import { MetadataAnswer, type Reduction } from "../metadata/answer.ts";
+import { MetadataAnswer } from "../metadata/answer.ts";
 import { clientHeaderLines, mayTrailRequest, mayTrailResponse } from "../headers.ts";
-import { clientReads } from "../read-buffers.ts";
-import type { UpstreamTarget } from "../target.ts";
+import { toClients, toTargets } from "../spare-buffers.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
 import { isSwitchTo } from "../upgrade.ts";
-import { headText, joined, tokenRefused } from "./answer-text.ts";
+import { headForClient, type HeadForClient, headText, linesOfOurs, tokenRefused, withBody } from "./answer-text.ts";
 import { BodyFramer } from "./body.ts";
-import { type RequestHead, type ResponseHead, parseResponseHead } from "./head.ts";
-import { answerHead, Inbox } from "./inbox.ts";
-import type { LastHeads } from "./last-heads.ts";
-import type { Admitted } from "./request.ts";
+import type { Allowed, ExchangeClient } from "./exchange-client.ts";
+import { parseResponseHead, type ResponseHead } from "./head.ts";
+import type { Inbox } from "./inbox.ts";
 import { holdForTurn } from "./turn.ts";
 
 /** Most interim (1xx) answers before the final one. */
 const interimLimit = 8;
 
-/** What goes upstream: a request that was let through. */
-export interface Allowed {
-  head: RequestHead;
-  connector: ResolvedConnector;
-  target: UpstreamTarget;
-  /** The protocol to upgrade to; undefined for a plain request. */
-  upgrade: string | undefined;
-  /** When its head had come, in monotonic milliseconds. */
-  started: number;
-  /** A sentence for the answer's Warning header. */
-  warning?: string | undefined;
-  /** Set when the answer may hold only metadata. */
-  reduction?: Reduction | undefined;
-}
-
-/** The client connection that an exchange works for. */
-export interface ExchangeClient {
-  readonly socket: TLSSocket;
-  readonly admitted: Admitted;
-  readonly last: LastHeads;
-  /** The upstream connection is there, or can take more: give it body bytes that wait. */
-  exchangeTakesBody(): void;
-  /** The final answer's head has come. */
-  exchangeBegan(head: ResponseHead): void;
-  /** The final answer's head is about to go out: whether the connection must end after it. */
-  mustClose(): boolean;
-  /** The answer is out, whole. */
-  exchangeAnswered(close: boolean): void;
-  /** No byte of an answer went out: refuse the request. */
-  exchangeFailed(refusal: Refusal): void;
-  /** The answer broke off in the middle: the client must not take it for whole. */
-  exchangeBroken(): void;
-  /** The target has switched protocols; `early` are the first bytes it sent after its 101. */
-  exchangeSwitched(upstream: UpstreamConnection, early: Buffer): void;
-  /** The connector as it is now, if it still is the same one. */
-  currentConnector(): ResolvedConnector | undefined;
-}
-
 type ExchangeCollaborators = Pick<Collaborators, "upstreams" | "clock" | "metrics" | "limits">;
+
+/** Of most requests; it is done from the beginning. */
+const noBody = new BodyFramer(() => false);
 
 type State =
   | { name: "dialling"; abort: AbortController }
@@ -75,9 +37,10 @@ export class Exchange implements UpstreamUser {
   bytesOut = 0;
   /** Milliseconds from the request's head until its head was written upstream. */
   added: number | undefined;
-  readonly requestBody = new BodyFramer(mayTrailRequest);
+  readonly requestBody: BodyFramer;
   readonly #answerBody = new BodyFramer(mayTrailResponse);
-  readonly #inbox = new Inbox(answerHead);
+  /** What has come of an answer's head; the client connection's, as it has one exchange at a time. */
+  readonly #inbox: Inbox;
   readonly #client: ExchangeClient;
   readonly #with: ExchangeCollaborators;
   #request: Allowed;
@@ -92,7 +55,14 @@ export class Exchange implements UpstreamUser {
     this.#request = request;
     this.#client = client;
     this.#with = collaborators;
-    this.requestBody.begin(request.head.body, request.head.length);
+    this.#inbox = client.answers;
+    this.#inbox.clear();
+    const { body, length } = request.head;
+    if (body === "none") this.requestBody = noBody;
+    else {
+      this.requestBody = new BodyFramer(mayTrailRequest);
+      this.requestBody.begin(body, length);
+    }
   }
 
   /** Leases a connection and sends the head. */
@@ -171,7 +141,7 @@ export class Exchange implements UpstreamUser {
     }
     this.bytesIn += end;
     this.#with.metrics.bytes("in", end);
-    const own = clientReads.copy(end === bytes.length ? bytes : bytes.subarray(0, end));
+    const own = toTargets.copy(bytes, 0, end);
     if (!state.upstream.socket.write(own.bytes, own.release)) this.#client.socket.pause();
     return end;
   }
@@ -218,10 +188,10 @@ export class Exchange implements UpstreamUser {
     this.#client.socket.resume();
   }
 
-  upstreamData(bytes: Buffer, release: () => void): void {
+  upstreamData(bytes: Buffer): void {
     try {
-      if (this.#state.name === "awaitingHead") this.#readHeads(bytes, release);
-      else if (this.#state.name === "answering") this.#passBody(bytes, "", release);
+      if (this.#state.name === "awaitingHead") this.#readHeads(bytes);
+      else if (this.#state.name === "answering") this.#passBody(bytes, 0);
     } catch (error) {
       this.#badAnswer(error);
     }
@@ -278,31 +248,38 @@ export class Exchange implements UpstreamUser {
     return this.#retry();
   }
 
-  #readHeads(bytes: Buffer, release: () => void): void {
+  #readHeads(bytes: Buffer): void {
+    // Most heads come whole, and first.
+    let came = this.#inbox.length === 0 ? bytes : undefined;
+    const last = this.#client.last.answers;
     this.#inbox.add(bytes);
     while (this.#state.name === "awaitingHead") {
-      const taken = this.#inbox.takeHead();
+      const taken = this.#inbox.takeHead(last.bytes);
       if (taken === "bareLf") throw new Refusal(400, "The HTTP message is malformed: a line ends without CR");
-      const size = taken === "incomplete" ? this.#inbox.length : taken.text.length;
+      const size = taken === "incomplete" ? this.#inbox.length : taken.size;
       if (size > this.#with.limits.head) throw new Refusal(431, "The HTTP message's head is too large");
-      if (taken === "incomplete") return;
-      const head = parseResponseHead(taken.text, this.#request.head.method, this.#client.last.answers);
-      this.#takeHead(head, this.#state, release);
+      if (taken === "incomplete") break;
+      const head = parseResponseHead(taken.text, this.#request.head.method, last, taken.again);
+      if (head.status === 101) this.#switch(head, this.#state.upstream);
+      else if (head.status < 200) this.#passInterim(head);
+      else if (came === undefined) this.#passHead(head, this.#inbox.takeAll(), 0, this.#state);
+      else {
+        this.#inbox.clear();
+        this.#passHead(head, came, size + 4, this.#state);
+      }
+      came = undefined;
     }
+    this.#inbox.keep();
   }
 
-  #takeHead(head: ResponseHead, state: { upstream: UpstreamConnection }, release: () => void): void {
-    if (head.status === 101) {
-      this.#switch(head, state.upstream);
-      return;
-    }
-    if (head.status < 200) {
-      this.#interim += 1;
-      if (this.#interim > interimLimit) throw new Refusal(400, "The HTTP message comes after too many interim answers");
-      this.#client.socket.write(headText(head, clientHeaderLines(head), ""), "latin1");
-      return;
-    }
-    const rest = this.#inbox.takeAll();
+  #passInterim(head: ResponseHead): void {
+    this.#interim += 1;
+    if (this.#interim > interimLimit) throw new Refusal(400, "The HTTP message comes after too many interim answers");
+    this.#client.socket.write(headText(head, clientHeaderLines(head), ""), "latin1");
+  }
+
+  /** The final answer's head: it is at the beginning of `bytes` if its body begins behind it, at `bodyAt`, and else before them. */
+  #passHead(head: ResponseHead, bytes: Buffer, bodyAt: number, state: { upstream: UpstreamConnection }): void {
     if (this.#retryWithNewToken(head)) return;
     const { reduction, warning } = this.#request;
     if (reduction !== undefined) this.#reduced = new MetadataAnswer(head, reduction);
@@ -314,33 +291,31 @@ export class Exchange implements UpstreamUser {
     const close = unsure || this.#client.mustClose();
     this.#state = { name: "answering", upstream: state.upstream, keep, close };
     this.#client.exchangeBegan(head);
-    let more = warning === undefined ? "" : `${warningLine(warning)}\r\n`;
-    if (head.status === 401) more += `${warningLine(tokenRefused(this.#request.connector))}\r\n`;
-    if (close) more += "Connection: close\r\n";
-    const lines =
-      this.#reduced === undefined ? this.#client.last.toClient.of(head) : clientHeaderLines(this.#reduced.head);
-    this.#headText = headText(this.#reduced?.head ?? head, lines, more);
-    this.#passBody(rest, this.#headText, release);
+    const refused = head.status === 401 ? tokenRefused(this.#request.connector) : undefined;
+    const more = linesOfOurs({ warnings: [warning, refused], close });
+    const asItCame = bodyAt > 0 && this.#reduced === undefined ? this.#client.last.toClient : undefined;
+    const sent = headForClient(this.#reduced?.head ?? head, more, asItCame);
+    if (typeof sent === "string") this.#headText = sent;
+    this.#passBody(bytes, bodyAt, sent);
   }
 
-  /** Writes `head` and what of `bytes` belongs to the body, in one piece when there is a head. */
-  #passBody(bytes: Buffer, head: string, release: () => void): void {
+  /** Writes what of the bytes from `from` on belongs to the body, in one piece with the head when there is one. */
+  #passBody(bytes: Buffer, from: number, head?: HeadForClient): void {
     const state = this.#state;
     if (state.name !== "answering") return;
-    const end = this.#answerBody.done ? 0 : this.#answerBody.take(bytes, 0);
+    const end = this.#answerBody.done ? from : this.#answerBody.take(bytes, from);
     const { socket } = this.#client;
-    let count = end;
+    let count = end - from;
     let flowing = true;
     if (this.#reduced !== undefined) {
-      const text = this.#reduced.take(this.#headText, bytes.subarray(0, end), this.#answerBody.done);
+      const text = this.#reduced.take(this.#headText, bytes.subarray(from, end), this.#answerBody.done);
       count = text.length;
       if (count > 0) flowing = socket.write(text);
-    } else if (head !== "") {
-      const whole = joined(head, bytes, end);
-      holdForTurn(socket);
-      flowing = socket.write(whole.bytes, whole.release);
-      release(); // what came has been copied
-    } else if (end > 0) flowing = socket.write(end === bytes.length ? bytes : bytes.subarray(0, end), release);
+    } else if (head !== undefined || count > 0) {
+      const sent = head === undefined ? toClients.copy(bytes, from, end) : withBody(head, bytes, from, end);
+      if (head !== undefined) holdForTurn(socket);
+      flowing = socket.write(sent.bytes, sent.release);
+    }
     this.bytesOut += count;
     this.#with.metrics.bytes("out", count);
     if (this.#answerBody.done) this.#answered(end < bytes.length);

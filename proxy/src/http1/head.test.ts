@@ -93,8 +93,8 @@ describe("requests", () => {
   test("lines of one name stay apart, in order and byte for byte", () => {
     const { headers } = parseRequestHead(request("GET / HTTP/1.1", host, "x-A: 1", "X-a: \xa02\xa0"));
     expect(headers.slice(1)).toEqual([
-      { name: "x-A", lower: "x-a", value: "1" },
-      { name: "X-a", lower: "x-a", value: "\xa02\xa0" },
+      { name: "x-A", lower: "x-a", value: "1", line: "x-A: 1" },
+      { name: "X-a", lower: "x-a", value: "\xa02\xa0", line: "X-a: \xa02\xa0" },
     ]);
   });
 
@@ -175,6 +175,18 @@ describe("the header lines of the request before", () => {
     const last = new LastLines();
     parseRequestHead(first, last);
     expect(parseRequestHead(text, last)).toEqual(parseRequestHead(text));
+  });
+
+  test("that have come twice are known by their bytes, and are the same without a text of them", () => {
+    const last = new LastLines();
+    const whole = parseRequestHead(first, last);
+    expect(last.bytes).toBeUndefined();
+    parseRequestHead(first, last);
+    expect(`GET /one HTTP/1.1\r\n${String(last.bytes)}`).toBe(`${first}\r\n\r\n`);
+    expect(parseRequestHead("GET /one HTTP/1.1", last, true)).toEqual(whole);
+    expect(refusedWith(() => parseRequestHead("GET /one HTTP/1.0", last, true))).toBe(505);
+    parseRequestHead(`${first}\r\nX: y`, last);
+    expect(last.bytes).toBeUndefined();
   });
 
   test("do not hide what is wrong with the next ones, nor with the same ones", () => {

@@ -10,6 +10,8 @@ export interface Header {
   lower: string;
   /** Without the white space round it; Latin-1, so that any byte of a value survives. */
   value: string;
+  /** The whole line as it came, without its end; undefined for a line of ours. */
+  line?: string;
 }
 
 /** How the end of a body is known. `none` also stands for `Content-Length: 0` in a request. */
@@ -38,6 +40,8 @@ export interface ResponseHead extends Framing {
   phrase: string;
   /** Whether it said HTTP/1.0. */
   old: boolean;
+  /** Bytes before its header lines, as it came. */
+  linesAt: number;
 }
 
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
@@ -57,7 +61,10 @@ const usualNames = new Map(
     .map((name) => [name, name.toLowerCase()] as const),
 );
 
-const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+/** Each as the text that all requests of that method share, whose hash is known. */
+const methods = new Map(
+  ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].map((method) => [method, method] as const),
+);
 
 /**
  * The header lines that were read last in one direction of a connection. The same ones come again and again, a token being
@@ -67,26 +74,37 @@ const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIO
 export class LastLines {
   #text: string | undefined;
   #fields: Fields | undefined;
+  #bytes: Buffer | undefined;
+
+  /** They and the empty line behind them, once they have come twice: whoever finds them again need not make a text of them. */
+  get bytes(): Buffer | undefined {
+    return this.#bytes;
+  }
 
   parse(text: string | undefined): Fields {
     if (this.#fields === undefined || this.#text !== text) {
       this.#fields = parseFields(text, this.#fields);
       this.#text = text;
-    }
+      this.#bytes = undefined;
+    } else if (text !== undefined) this.#bytes ??= Buffer.from(`${text}\r\n\r\n`, "latin1");
     return this.#fields;
+  }
+
+  /** What was read in them. */
+  get fields(): Fields {
+    return (this.#fields ??= parseFields(undefined));
   }
 }
 
 /**
  * The head of a request without its final empty line → its parts. With `last`, equal header lines are the same `headers`
- * array. Refusal: 400, 405, 417, 505.
+ * array; `again` says that they are the last ones, and the text the first line alone. Refusal: 400, 405, 417, 505.
  */
-export function parseRequestHead(text: string, last?: LastLines): RequestHead {
-  const { first, rest } = cutFirstLine(text);
+export function parseRequestHead(text: string, last?: LastLines, again = false): RequestHead {
+  const { first, fields } = parseLines(text, last, again);
   const { method, target } = parseRequestLine(first, false);
   if (!methods.has(method)) throw new Refusal(405, `The method ${method} is not accepted`);
   if (!target.startsWith("/")) throw bad("the request target should be a path that begins with /");
-  const fields = last === undefined ? parseFields(rest) : last.parse(rest);
   if (fields.hosts !== 1) throw bad("there should be exactly one Host header");
   if (fields.expect !== undefined && fields.expect.toLowerCase() !== "100-continue") {
     throw new Refusal(417, "Expect should be 100-continue or left out");
@@ -108,19 +126,19 @@ export function parseConnectHead(text: string): RequestHead {
 }
 
 /**
- * The head of an answer without its final empty line → its parts, with `last` as for a request. Throws a Refusal that the
- * caller turns into a 502.
+ * The head of an answer without its final empty line → its parts, with `last` and `again` as for a request. Throws a Refusal
+ * that the caller turns into a 502.
  */
-export function parseResponseHead(text: string, requestMethod: string, last?: LastLines): ResponseHead {
-  const { first, rest } = cutFirstLine(text);
+export function parseResponseHead(text: string, requestMethod: string, last?: LastLines, again = false): ResponseHead {
+  const { first, fields } = parseLines(text, last, again);
   const { old, status, phrase } = first === usual.line ? usual : parseStatusLine(first);
-  const fields = last === undefined ? parseFields(rest) : last.parse(rest);
   if (old && fields.chunked) throw bad("HTTP/1.0 has no chunked bodies");
   const bodiless = requestMethod === "HEAD" || status < 200 || status === 204 || status === 304;
   const body =
     bodiless || fields.length === 0 ? "none" : fields.chunked ? "chunked" : fields.length > 0 ? "length" : "eof";
   const { headers, length, connection } = fields;
-  return { status, phrase, old, headers, body, length: body === "length" ? length : 0, connection };
+  const linesAt = first.length + 2;
+  return { status, phrase, old, linesAt, headers, body, length: body === "length" ? length : 0, connection };
 }
 
 /** The status line of most answers, which needs no reading. */
@@ -132,6 +150,12 @@ function parseStatusLine(line: string): { old: boolean; status: number; phrase: 
   return { old: match[1] === "0", status: Number(match[2]), phrase: match[3] ?? "" };
 }
 
+function parseLines(text: string, last: LastLines | undefined, again: boolean): { first: string; fields: Fields } {
+  if (again && last !== undefined) return { first: text, fields: last.fields };
+  const { first, rest } = cutFirstLine(text);
+  return { first, fields: last === undefined ? parseFields(rest) : last.parse(rest) };
+}
+
 /** `rest` is the header lines with the CRLF between them; undefined when there are none. */
 function cutFirstLine(text: string): { first: string; rest: string | undefined } {
   const end = text.indexOf("\r\n");
@@ -141,7 +165,8 @@ function cutFirstLine(text: string): { first: string; rest: string | undefined }
 function parseRequestLine(line: string, oldIsFine: boolean): { method: string; target: string } {
   const methodEnd = line.indexOf(" ");
   const targetEnd = line.indexOf(" ", methodEnd + 1);
-  const method = line.slice(0, methodEnd);
+  const written = line.slice(0, methodEnd);
+  const method = methods.get(written) ?? written;
   const target = line.slice(methodEnd + 1, targetEnd);
   const version = line.slice(targetEnd + 1);
   // Without a first blank there is no second one after it: the search began at 0 and found nothing either.
@@ -158,8 +183,6 @@ function parseRequestLine(line: string, oldIsFine: boolean): { method: string; t
 
 interface Fields {
   headers: Header[];
-  /** The text of each of them. */
-  lines: string[];
   /** -1 without a Content-Length. */
   length: number;
   chunked: boolean;
@@ -179,7 +202,6 @@ const noNames = new Set<string>();
 function parseFields(text: string | undefined, last?: Fields): Fields {
   const fields: Fields = {
     headers: [],
-    lines: [],
     length: -1,
     chunked: false,
     connection: noNames,
@@ -189,15 +211,13 @@ function parseFields(text: string | undefined, last?: Fields): Fields {
   };
   if (text === undefined) return fields;
   for (let start = 0; start <= text.length; ) {
-    const index = fields.headers.length;
-    let line = last?.lines[index];
-    let header = last?.headers[index];
+    let header = last?.headers[fields.headers.length];
+    let line = header?.line;
     if (header === undefined || line === undefined || !isLineAt(text, start, line)) {
       line = text.slice(start, lineEnd(text, start));
       header = parseFieldLine(line);
     }
     fields.headers.push(header);
-    fields.lines.push(line);
     noteField(fields, header, line);
     start += line.length + 2;
   }
@@ -265,7 +285,7 @@ export function parseFieldLine(line: string): Header {
   const name = line.slice(0, Math.max(colon, 0));
   const lower = usualNames.get(name) ?? lowerName(name, line);
   if (badByte.test(line)) throw bad(`the header ${name} has control characters`);
-  return { name, lower, value: trimBlanks(line, colon + 1) };
+  return { name, lower, value: trimBlanks(line, colon + 1), line };
 }
 
 function lowerName(name: string, line: string): string {

@@ -5,6 +5,14 @@ export const answerHead = 512;
 
 const nothing = Buffer.alloc(0);
 
+/** A head without its final empty line: its text, or where its other lines are the last ones `again`, its first line. */
+export interface TakenHead {
+  text: string;
+  again: boolean;
+  /** Bytes of all its lines. */
+  size: number;
+}
+
 /**
  * Bytes that have come and that nobody has taken yet. One chunk is kept as it is; more are gathered in a buffer that
  * doubles, so that a message in one-byte pieces costs no more than its length.
@@ -77,12 +85,18 @@ export class Inbox {
 
   /**
    * The head at the front, without its final empty line, as Latin-1; it is taken out. `incomplete` when its end has not
-   * come, `bareLf` when a line ends without CR (then the end may never come).
+   * come, `bareLf` when a line ends without CR (then the end may never come). `last`: header lines and their empty line,
+   * which most heads have `again`.
    */
-  takeHead(): { text: string } | "incomplete" | "bareLf" {
+  takeHead(last?: Buffer): TakenHead | "incomplete" | "bareLf" {
     const bytes = this.#bytes;
     if (bytes === undefined) return "incomplete";
     if (this.#searched <= this.#start) {
+      const first = last === undefined ? undefined : this.#firstLineBefore(bytes, last);
+      if (first !== undefined && last !== undefined) {
+        this.#skip(first.length + 2 + last.length);
+        return { text: first, size: first.length + last.length - 2, again: true };
+      }
       // Most heads have come whole. To look for the end in a text is much cheaper than in a Buffer.
       const text = bytes.toString("latin1", this.#start, Math.min(this.#end, this.#start + this.#usualHead));
       const end = text.indexOf("\r\n\r\n");
@@ -97,12 +111,25 @@ export class Inbox {
     return this.#took(bytes.toString("latin1", this.#start, found));
   }
 
+  /** The first line, if exactly those lines are behind it. */
+  #firstLineBefore(bytes: Buffer, lines: Buffer): string | undefined {
+    const lf = bytes.indexOf(0x0a, this.#start);
+    const end = lf + 1 + lines.length;
+    const fits = lf > this.#start && end <= this.#end && bytes[lf - 1] === 0x0d;
+    if (!fits || bytes.compare(lines, 0, lines.length, lf + 1, end) !== 0) return undefined;
+    return bytes.toString("latin1", this.#start, lf - 1);
+  }
+
   /** A head is out, and the four bytes that end it. */
-  #took(text: string): { text: string } {
-    this.#start += text.length + 4;
+  #took(text: string): TakenHead {
+    this.#skip(text.length + 4);
+    return { text, size: text.length, again: false };
+  }
+
+  #skip(count: number): void {
+    this.#start += count;
     this.#searched = this.#start;
     if (this.#start === this.#end) this.clear();
-    return { text };
   }
 
   #hasBareLf(bytes: Buffer): boolean {

@@ -2,7 +2,7 @@ import type { ResolvedConnector } from "@kube-connector/core";
 import { type Collaborators, type PolicyPass, passPolicy, stillPasses } from "../gate.ts";
 import { askForMetadata } from "../metadata/ask.ts";
 import type { RequestInfo } from "../request-info.ts";
-import type { Allowed } from "./exchange.ts";
+import type { Allowed } from "./exchange-client.ts";
 import type { RequestHead } from "./head.ts";
 import type { RequestInHand } from "./request.ts";
 

@@ -1,5 +1,6 @@
 import { RequestTokens } from "../gate.ts";
-import { LastClientLines, LastUpstreamLines } from "../headers.ts";
+import { LastClientCuts, LastUpstreamLines } from "../headers.ts";
+import { LastHost } from "../target.ts";
 import { LastLines } from "./head.ts";
 
 /**
@@ -8,8 +9,9 @@ import { LastLines } from "./head.ts";
  */
 export class LastHeads {
   readonly requests = new LastLines();
+  readonly host = new LastHost();
   readonly tokens = new RequestTokens();
   readonly toTarget = new LastUpstreamLines();
   readonly answers = new LastLines();
-  readonly toClient = new LastClientLines();
+  readonly toClient = new LastClientCuts();
 }

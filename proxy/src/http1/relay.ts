@@ -4,13 +4,15 @@ import { answerText, Refusal, refusalOf } from "../answers.ts";
 import type { Caller } from "../authenticate.ts";
 import { type Collaborators, passGate } from "../gate.ts";
 import type { OpenStream } from "../open-streams.ts";
-import { clientReads } from "../read-buffers.ts";
+import { clientReads } from "../read-buffer.ts";
+import { toClients, toTargets } from "../spare-buffers.ts";
 import { Splice } from "../upgrade.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
 import { type Asked, readAsked } from "./asked.ts";
-import { Exchange, type ExchangeClient } from "./exchange.ts";
+import { Exchange } from "./exchange.ts";
+import type { ExchangeClient } from "./exchange-client.ts";
 import type { RequestHead, ResponseHead } from "./head.ts";
-import { Inbox } from "./inbox.ts";
+import { answerHead, Inbox } from "./inbox.ts";
 import { judgeRequest, policyHolds } from "./judged.ts";
 import { LastHeads } from "./last-heads.ts";
 import { openStreamOf } from "./open-stream.ts";
@@ -36,6 +38,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   readonly socket: TLSSocket;
   readonly admitted: Admitted;
   readonly last = new LastHeads();
+  readonly answers = new Inbox(answerHead);
   readonly #with: Collaborators;
   readonly #reporters: Reporters;
   readonly #opened: number;
@@ -59,7 +62,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     this.#opened = this.#now();
     this.#state = { name: "waiting", until: this.#now() + collaborators.timeouts.idleClient, begun: false };
     socket.on("error", () => undefined); // "close" follows and does the work
-    clientReads.lendFrom(socket, this.#received);
+    clientReads.readFrom(socket, this.#received);
     socket.on("end", () => this.#ended());
     socket.on("drain", () => this.#drained());
     socket.on("finish", () => this.#finished());
@@ -79,7 +82,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     if (next.name === "exchanging" && next.request.watch) this.#with.metrics.streams("watch", 1);
   }
 
-  // What comes from the client.
+  // What comes from the client, and the steps that it passes.
 
   readonly #received = (bytes: Buffer): void => {
     const state = this.#state;
@@ -94,7 +97,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
         return;
       case "spliced":
         this.#with.metrics.bytes("in", bytes.length);
-        state.splice.fromClient(clientReads.copy(bytes));
+        state.splice.fromClient(toTargets.copy(bytes));
         return;
       case "deciding":
         this.#hold(bytes);
@@ -159,8 +162,6 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     return false;
   }
 
-  // The steps.
-
   #serve(head: RequestHead): void {
     const request = requestInHand(head, this.#now());
     this.#setState({ name: "deciding", request });
@@ -172,17 +173,17 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
       const asked = readAsked(request, head, { admitted, last, connector: this.currentConnector() });
       const caller = passGate(asked.token, asked.connector, this.#with);
       if (caller instanceof Promise) caller.then((found) => this.#admit(request, head, asked, found)).catch(refuse);
-      else this.#admit(request, head, asked, caller);
+      else this.#admit(request, head, asked, caller, request.started);
     } catch (error) {
       refuse(error);
     }
   }
 
-  #admit(request: RequestInHand, head: RequestHead, { connector, target, info, token }: Asked, caller: Caller): void {
+  #admit(request: RequestInHand, head: RequestHead, asked: Asked, caller: Caller, now = this.#now()): void {
     if (this.#state.name !== "deciding" || this.#state.request !== request) return;
+    const { connector, target, info, token } = asked;
     request.sender = { token, caller };
     this.#with.audit.check();
-    const now = this.#now();
     request.admission = this.#with.limiter.admit(caller, connector, now);
     request.watch = info.verb === "watch";
     request.allowedAt = now;
@@ -200,10 +201,10 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
 
   #refuse(request: RequestInHand, refusal: Refusal): void {
     const close = !request.reusable || this.#with.isDraining();
-    this.#report(request, { status: refusal.http, refusal, bytesIn: 0, bytesOut: 0 });
+    const now = this.#report(request, { status: refusal.http, refusal, bytesIn: 0, bytesOut: 0 });
     this.socket.write(answerText(refusal, { method: request.method, close }));
     if (close) this.#close();
-    else this.#nextRequest();
+    else this.#nextRequest(now);
   }
 
   // What the exchange says.
@@ -224,9 +225,9 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   exchangeAnswered(close: boolean): void {
     const state = this.#state;
     if (state.name !== "exchanging") return;
-    this.#report(state.request, state.exchange);
+    const now = this.#report(state.request, state.exchange);
     if (close || this.#with.isDraining()) this.#close();
-    else this.#nextRequest();
+    else this.#nextRequest(now);
   }
 
   exchangeFailed(refusal: Refusal): void {
@@ -254,10 +255,10 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
 
   // What the target says after a 101.
 
-  upstreamData(bytes: Buffer, release?: () => void): void {
+  upstreamData(bytes: Buffer): void {
     if (this.#state.name !== "spliced") return;
     this.#with.metrics.bytes("out", bytes.length);
-    this.#state.splice.fromTarget(bytes, release);
+    this.#state.splice.fromTarget(toClients.copy(bytes));
   }
 
   upstreamEnded(): void {
@@ -277,9 +278,9 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
 
   // The ends.
 
-  #nextRequest(): void {
-    this.#setState({ name: "waiting", until: this.#now() + this.#with.timeouts.idleClient, begun: false });
-    this.socket.resume();
+  #nextRequest(now: number): void {
+    this.#setState({ name: "waiting", until: now + this.#with.timeouts.idleClient, begun: false });
+    if (this.socket.isPaused()) this.socket.resume();
     this.#readHead();
   }
 
@@ -313,11 +314,10 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   #drained(): void {
     const state = this.#state;
     if (state.name === "exchanging") state.exchange.clientDrained();
-    else if (state.name === "spliced") state.splice.clientDrained();
-    else if (state.name === "waiting") {
-      this.socket.resume();
-      this.#readHead();
-    }
+    if (state.name === "spliced") state.splice.clientDrained();
+    if (state.name !== "waiting") return;
+    this.socket.resume();
+    this.#readHead();
   }
 
   #closed(): void {
@@ -390,8 +390,8 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
 
   // What is told of it.
 
-  #report(request: RequestInHand, outcome: Outcome): void {
-    reportRequest(request, outcome, this.#reporters);
+  #report(request: RequestInHand, outcome: Outcome): number {
+    return reportRequest(request, outcome, this.#reporters);
   }
 
   #reportSplice({ request, splice }: State & { name: "spliced" }): void {

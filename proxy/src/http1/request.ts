@@ -91,11 +91,11 @@ export class RequestInHand {
 
 /** The next head of an inbox; undefined while it is not whole. Refusal: 400, 431 above `limit` bytes, and the parser's. */
 export function takeRequestHead(inbox: Inbox, limit: number, last: LastLines): RequestHead | undefined {
-  const taken = inbox.takeHead();
+  const taken = inbox.takeHead(last.bytes);
   if (taken === "bareLf") throw new Refusal(400, "The HTTP message is malformed: a line ends without CR");
-  const size = taken === "incomplete" ? inbox.length : taken.text.length;
+  const size = taken === "incomplete" ? inbox.length : taken.size;
   if (size > limit) throw new Refusal(431, `The headers of the request are larger than ${limit} bytes`);
-  return taken === "incomplete" ? undefined : parseRequestHead(taken.text, last);
+  return taken === "incomplete" ? undefined : parseRequestHead(taken.text, last, taken.again);
 }
 
 export function requestInHand(head: RequestHead, now: number): RequestInHand {
@@ -154,10 +154,11 @@ export function announceRequest(request: RequestInHand, so: Outcome, by: Reporte
   by.audit.record(recordOf(request, so, "ResponseStarted", by));
 }
 
-/** Counts an ended request and writes its one line: never a header, a query or a body. */
-export function reportRequest(request: RequestInHand, outcome: Outcome, by: Reporters): void {
+/** Counts an ended request and writes its one line: never a header, a query or a body. Answers what time it is. */
+export function reportRequest(request: RequestInHand, outcome: Outcome, by: Reporters): number {
   request.admission?.end();
-  const milliseconds = by.clock.monotonic() - request.started;
+  const now = by.clock.monotonic();
+  const milliseconds = now - request.started;
   const { door, key, remote } = by.admitted;
   const { method, path } = request;
   const { status, refusal, bytesIn, bytesOut } = outcome;
@@ -166,7 +167,7 @@ export function reportRequest(request: RequestInHand, outcome: Outcome, by: Repo
   if (refusal !== undefined && refusal.http >= 500) {
     const fields = { connector: key, door, method, path, status, remote, request: request.id };
     by.log.warn("Request refused", { ...fields, reason: refusal.message, error: refusal });
-    return;
+    return now;
   }
   // Where there is an audit log, it has that line.
   const level = by.audit === noAudit ? "info" : "debug";
@@ -174,6 +175,7 @@ export function reportRequest(request: RequestInHand, outcome: Outcome, by: Repo
   const fields = { connector: key, door, method, path, status, remote, bytesIn, bytesOut, milliseconds: took };
   if (refusal === undefined) by.log[level]("Request answered", fields);
   else by.log[level]("Request refused", { ...fields, reason: refusal.message });
+  return now;
 }
 
 function recordOf(

@@ -15,7 +15,7 @@ import {
   unreadRequest,
 } from "../http1/request.ts";
 import type { OpenStream } from "../open-streams.ts";
-import { clientReads } from "../read-buffers.ts";
+import { clientReads } from "../read-buffer.ts";
 import { ClientSide, streamLimit } from "./client-side.ts";
 import type { RelayCore } from "./core.ts";
 import { type ErrorName, Http2Error } from "./errors.ts";
@@ -93,7 +93,7 @@ export class Http2Connection implements RelayCore {
     ]);
     this.topUp();
     socket.on("error", () => undefined); // "close" follows and does the work
-    clientReads.lendFrom(socket, (bytes) => this.#received(bytes));
+    clientReads.readFrom(socket, (bytes) => this.#received(bytes));
     socket.on("end", () => this.cut());
     socket.on("drain", () => this.regulate());
     socket.on("close", () => this.#closed());

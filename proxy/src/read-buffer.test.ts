@@ -3,46 +3,9 @@ import { once } from "node:events";
 import { expect, test } from "vitest";
 import { answerWith } from "../../test/kit/servers.ts";
 import { requestText, startTestProxy } from "../../test/kit/test-proxy.ts";
-import { ReadBuffers } from "./read-buffers.ts";
+import { ReadBuffer } from "./read-buffer.ts";
 
-// Buffers are used again, for whoever reads next: so nothing may be written over bytes that somebody may still look at, and
-// no caller ever sees a byte of another's answer.
-
-/** Reads as a socket does: fills the buffer, then says how much. */
-function createReading() {
-  const got: { bytes: Buffer; release: () => void }[] = [];
-  const reader = new ReadBuffers().reader((bytes, release) => got.push({ bytes, release }));
-  const into = reader.buffer;
-  return {
-    got,
-    read: (letter: string, count: number) => {
-      into.fill(letter, 0, count);
-      reader.callback(count);
-      const last = got.at(-1);
-      if (last === undefined) throw new Error("nothing came");
-      return last;
-    },
-  };
-}
-
-test.each([1, 100, 4095, 4096, 16_383, 16_384])("%d bytes stay as they were until they are released", (count) => {
-  const { got, read } = createReading();
-  for (const letter of "abcdefgh") read(letter, count);
-  expect(got.map(({ bytes }) => bytes.toString())).toEqual("abcdefgh".split("").map((letter) => letter.repeat(count)));
-});
-
-test("a released buffer is used again, by one reader only, however often it was released", () => {
-  const { read } = createReading();
-  const first = read("a", 16_384);
-  first.release();
-  first.release();
-  const [second, third] = [read("b", 16_384), read("c", 16_384)];
-  expect(second.bytes.buffer).toBe(first.bytes.buffer);
-  expect(third.bytes.buffer).not.toBe(second.bytes.buffer);
-  first.release();
-  expect(read("d", 16_384).bytes.buffer).not.toBe(second.bytes.buffer);
-  expect([second, third].map(({ bytes }) => bytes.toString("latin1", 0, 1))).toEqual(["b", "c"]);
-});
+// All sockets are read into one buffer, so no caller may ever see a byte of another's answer.
 
 test("of long answers to many callers at once, slow ones and such as leave, each gets its own bytes only", async () => {
   const size = 3_000_000;
@@ -114,7 +77,7 @@ test.each([
   ["into the one buffer", true],
   ["by events, where a release of Node keeps `onread` elsewhere", false],
 ])("a socket that came in is read %s, stops when it is paused, and says its end", async (_how, known) => {
-  const reads = new ReadBuffers();
+  const reads = new ReadBuffer();
   const got: Buffer[] = [];
   const texts: string[] = [];
   const server = createServer().listen(0, "127.0.0.1");
@@ -125,7 +88,7 @@ test.each([
   const [socket] = (await incoming) as [Socket];
   try {
     if (!known) Reflect.set(Reflect.get(socket, "_handle") as object, "useUserBuffer", undefined);
-    reads.lendFrom(socket, (bytes) => {
+    reads.readFrom(socket, (bytes) => {
       got.push(bytes);
       texts.push(bytes.toString());
     });
