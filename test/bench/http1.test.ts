@@ -233,8 +233,8 @@ test("before a real kube-apiserver, 500 requests a second", async () => {
   figure("h1 kube-apiserver, 500 requests a second, added p99", ours.p99, "ms", { atMost: 2 });
 });
 
-test("a whole proxy at rest, as one file like the image's", async () => {
-  const proxy = await bench.ours("ours, bundled", { port: bench.target.port, whole: true, bundled: true });
+test("a whole proxy at rest", async () => {
+  const proxy = await bench.ours("ours, at rest", { port: bench.target.port, whole: true });
   await sleep(5000);
   // The floor: Node alone, and with what every server of HTTPS loads.
   const nodes = {

@@ -157,7 +157,6 @@ test("10,000 watches", async () => {
   const ours = await bench.ours("ours, watches", {
     port,
     whole: true,
-    bundled: true,
     preset: "ReadOnly",
     audit: "file",
   });

@@ -21,7 +21,7 @@ export async function addedLatency(bench: Bench, goPeer: string, how: { http2: b
   const { plane, adminToken } = bench;
   const { port } = new URL(plane.url);
   const behind = { port: Number(port), caBundle: plane.ca };
-  const ours = await bench.ours("ours, API server", { ...behind, token: adminToken, whole: true, bundled: true });
+  const ours = await bench.ours("ours, API server", { ...behind, token: adminToken, whole: true });
   const [direct, pipe] = [
     { port: behind.port, host: `127.0.0.1:${port}` },
     how.http2 ? [] : [await bench.byteInFrontOf(behind.port, { caBundle: plane.ca })],

@@ -68,8 +68,6 @@ interface OurOptions {
   /** The target's CA and the stored token, where they are others than the bench's own. */
   caBundle?: string;
   token?: string;
-  /** Made into one file, like the image's. */
-  bundled?: boolean;
 }
 
 export interface Bench extends AsyncDisposable {
@@ -147,6 +145,7 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
   await writeFile(join(folder, "proxy.conf"), nginxProxy(folder, files, { nginx, nginx2, target }));
   await writeFile(join(folder, "haproxy.cfg"), haproxyProxy(files, { haproxy, haproxy2, haproxy3, target, target2 }));
   await writeFile(join(folder, "kubeconfig"), kubeconfig(target, files.ca));
+  await bundleOurProxy(folder);
   const nginxOf = (file: string) => ["nginx", "-e", "stderr", "-p", folder, "-c", join(folder, file)];
   const parts = { ca: testCa.certificate, ...identity, token };
 
@@ -213,8 +212,7 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
       http2: options.http2 ?? "own",
       ...(options.whole ? { api: { url: plane.url, ca: plane.ca, token: admin } } : {}),
     };
-    const script = options.bundled ? await bundled(folder) : "our-proxy.ts";
-    const proxy = await own(measuredCore, node(script, asked, imageFlags), {
+    const proxy = await own(measuredCore, node(join(folder, "our-proxy.mjs"), asked, imageFlags), {
       ready: "ready",
       quiet: true,
       env: imageEnvironment,
@@ -267,10 +265,10 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
   };
 }
 
-async function bundled(folder: string): Promise<string> {
+/** Our proxy is measured as the image has it: as one file, `our-proxy.mjs`. */
+async function bundleOurProxy(folder: string): Promise<void> {
   const entryPoints = [{ in: fileURLToPath(new URL("our-proxy.ts", import.meta.url)), out: "our-proxy" }];
   await build({ ...bundling, entryPoints, outdir: folder });
-  return join(folder, "our-proxy.mjs");
 }
 
 /** Ends when the proxy there has read its connector: before, it knows no name. */
