@@ -16,13 +16,16 @@ export interface OnRead {
  */
 export class ReadBuffer {
   readonly #into = Buffer.allocUnsafeSlow(recordSize);
+  /** Its beginning, as it was lent last: many reads are of one length. */
+  #lent = this.#into;
 
   /** What tls.connect takes as `onread`, in place of "data" events. */
   reader(onBytes: OnBytes): OnRead {
     return {
       buffer: this.#into,
       callback: (count) => {
-        onBytes(this.#into.subarray(0, count));
+        if (this.#lent.length !== count) this.#lent = this.#into.subarray(0, count);
+        onBytes(this.#lent);
         return true;
       },
     };

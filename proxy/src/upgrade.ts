@@ -1,6 +1,8 @@
 import type { TLSSocket } from "node:tls";
-import type { SpareBuffer } from "./spare-buffers.ts";
 import type { RequestHead, ResponseHead } from "./http1/head.ts";
+import type { ProxyMetrics } from "./metrics.ts";
+import { toClients, toTargets } from "./spare-buffers.ts";
+import type { UpstreamConnection, UpstreamUser } from "./upstream.ts";
 
 // When a connection stops to be HTTP: only after the target has answered 101 for the protocol that was asked for.
 
@@ -32,42 +34,75 @@ export interface SpliceCounts {
 }
 
 /**
- * Carries bytes both ways between two sockets, unread. Each end of a direction passes on alone, so that a client that
- * has said everything still hears the rest. A slow reader pauses the other side's source.
+ * Carries bytes both ways between a client and the target, unread. Each end of a direction passes on alone, so that a client
+ * that has said everything still hears the rest. A slow reader pauses the other side's source.
  */
-export class Splice {
+export class Splice implements UpstreamUser {
   readonly counts: SpliceCounts = { in: 0, out: 0 };
   readonly #client: TLSSocket;
-  readonly #target: TLSSocket;
+  readonly #upstream: UpstreamConnection;
+  readonly #metrics: Pick<ProxyMetrics, "bytes">;
+  readonly #onClosed: () => void;
 
-  constructor(client: TLSSocket, target: TLSSocket) {
+  /** `onClosed`: the connection to the target is gone. */
+  constructor(
+    client: TLSSocket,
+    upstream: UpstreamConnection,
+    options: { metrics: Pick<ProxyMetrics, "bytes">; onClosed: () => void },
+  ) {
     this.#client = client;
-    this.#target = target;
+    this.#upstream = upstream;
+    this.#metrics = options.metrics;
+    this.#onClosed = options.onClosed;
   }
 
-  fromClient({ bytes, release }: SpareBuffer): void {
+  /** From now on; `early` is what the target has said since its 101. */
+  begin(early: Buffer): void {
+    this.#upstream.lease(this);
+    this.#client.resume();
+    this.target.resume();
+    if (early.length > 0) this.upstreamData(early);
+  }
+
+  get target(): TLSSocket {
+    return this.#upstream.socket;
+  }
+
+  end(): void {
+    this.#upstream.destroy();
+  }
+
+  clientData(bytes: Buffer): void {
     this.counts.in += bytes.length;
-    if (this.#target.writable && !this.#target.write(bytes, release)) this.#client.pause();
-  }
-
-  fromTarget({ bytes, release }: SpareBuffer): void {
-    this.counts.out += bytes.length;
-    if (this.#client.writable && !this.#client.write(bytes, release)) this.#target.pause();
+    this.#metrics.bytes("in", bytes.length);
+    const own = toTargets.copy(bytes);
+    if (this.target.writable && !this.target.write(own.bytes, own.release)) this.#client.pause();
   }
 
   clientDrained(): void {
-    this.#target.resume();
-  }
-
-  targetDrained(): void {
-    this.#client.resume();
+    this.target.resume();
   }
 
   clientEnded(): void {
-    this.#target.end();
+    this.target.end();
   }
 
-  targetEnded(): void {
+  upstreamData(bytes: Buffer): void {
+    this.counts.out += bytes.length;
+    this.#metrics.bytes("out", bytes.length);
+    const own = toClients.copy(bytes);
+    if (this.#client.writable && !this.#client.write(own.bytes, own.release)) this.target.pause();
+  }
+
+  upstreamDrained(): void {
+    this.#client.resume();
+  }
+
+  upstreamEnded(): void {
     this.#client.end();
+  }
+
+  upstreamClosed(): void {
+    this.#onClosed();
   }
 }

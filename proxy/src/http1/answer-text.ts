@@ -47,14 +47,15 @@ function joined(head: string, bytes: Buffer, from: number, to: number): SpareBuf
 }
 
 function withoutCuts(bytes: Buffer, to: number, linesAt: number, cuts: readonly Cut[]): SpareBuffer {
-  const { bytes: whole, release } = toClients.copy(bytes, 0, to);
+  const { bytes: whole, release } = toClients.take(to);
+  bytes.copy(whole, 0, 0, to);
   let start = 0;
   for (const { at, length } of cuts) {
     // What is before the line moves up to what is behind it.
     whole.copyWithin(start + length, start, linesAt + at);
     start += length;
   }
-  return { bytes: start === 0 ? whole : whole.subarray(start), release };
+  return { bytes: whole.subarray(start, to), release };
 }
 
 /** kubectl shows nothing of a 401 but its own words, which send people to look at their kubeconfig. */

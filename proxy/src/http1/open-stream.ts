@@ -19,7 +19,7 @@ export function openStreamOf(
   if (state.name === "deciding") return { ...of, ...request, state: "who and may they", waitsFor: "review" };
   if (state.name === "spliced") {
     const { in: bytesIn, out: bytesOut } = state.splice.counts;
-    return { ...of, ...request, bytesIn, bytesOut, ...splicing(connection.socket, state.upstream.socket) };
+    return { ...of, ...request, bytesIn, bytesOut, ...splicing(connection.socket, state.splice.target) };
   }
   const { bytesIn, bytesOut } = state.exchange;
   return { ...of, ...request, bytesIn, bytesOut, ...exchanging(state.exchange, connection.socket) };

@@ -5,9 +5,8 @@ import type { Caller } from "../authenticate.ts";
 import { type Collaborators, passGate } from "../gate.ts";
 import type { OpenStream } from "../open-streams.ts";
 import { clientReads } from "../read-buffer.ts";
-import { toClients, toTargets } from "../spare-buffers.ts";
 import { Splice } from "../upgrade.ts";
-import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
+import type { UpstreamConnection } from "../upstream.ts";
 import { type Asked, readAsked } from "./asked.ts";
 import { Exchange } from "./exchange.ts";
 import type { ExchangeClient } from "./exchange-client.ts";
@@ -34,7 +33,7 @@ import { reviewRequest } from "./review.ts";
 import type { State } from "./state.ts";
 
 /** One client connection inside TLS: reads requests one after the other and passes each through the steps. */
-export class ClientConnection implements ExchangeClient, UpstreamUser {
+export class ClientConnection implements ExchangeClient {
   readonly socket: TLSSocket;
   readonly admitted: Admitted;
   readonly last = new LastHeads();
@@ -96,8 +95,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
         this.#passBody(state, bytes);
         return;
       case "spliced":
-        this.#with.metrics.bytes("in", bytes.length);
-        state.splice.fromClient(toTargets.copy(bytes));
+        state.splice.clientData(bytes);
         return;
       case "deciding":
         this.#hold(bytes);
@@ -165,21 +163,30 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
   #serve(head: RequestHead): void {
     const request = requestInHand(head, this.#now());
     this.#setState({ name: "deciding", request });
-    const refuse = (error: unknown) => {
-      if (this.#state.name === "deciding" && this.#state.request === request) this.#refuse(request, refusalOf(error));
-    };
     try {
       const { admitted, last } = this;
       const asked = readAsked(request, head, { admitted, last, connector: this.currentConnector() });
       const caller = passGate(asked.token, asked.connector, this.#with);
-      if (caller instanceof Promise) caller.then((found) => this.#admit(request, head, asked, found)).catch(refuse);
+      if (caller instanceof Promise) void this.#admitLater(request, head, asked, caller);
       else this.#admit(request, head, asked, caller, request.started);
     } catch (error) {
-      refuse(error);
+      this.#decideAgainst(request, error);
     }
   }
 
-  #admit(request: RequestInHand, head: RequestHead, asked: Asked, caller: Caller, now = this.#now()): void {
+  async #admitLater(request: RequestInHand, head: RequestHead, asked: Asked, caller: Promise<Caller>): Promise<void> {
+    try {
+      this.#admit(request, head, asked, await caller, this.#now());
+    } catch (error) {
+      this.#decideAgainst(request, error);
+    }
+  }
+
+  #decideAgainst(request: RequestInHand, error: unknown): void {
+    if (this.#state.name === "deciding" && this.#state.request === request) this.#refuse(request, refusalOf(error));
+  }
+
+  #admit(request: RequestInHand, head: RequestHead, asked: Asked, caller: Caller, now: number): void {
     if (this.#state.name !== "deciding" || this.#state.request !== request) return;
     const { connector, target, info, token } = asked;
     request.sender = { token, caller };
@@ -244,35 +251,19 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
       upstream.destroy();
       return;
     }
-    const splice = new Splice(this.socket, upstream.socket);
-    this.#setState({ name: "spliced", request: state.request, splice, upstream });
-    upstream.lease(this);
-    this.socket.resume();
-    upstream.socket.resume();
-    if (early.length > 0) this.upstreamData(early);
+    const splice = new Splice(this.socket, upstream, {
+      metrics: this.#with.metrics,
+      onClosed: () => this.#spliceClosed(splice),
+    });
+    this.#setState({ name: "spliced", request: state.request, splice });
+    splice.begin(early);
     if (this.#inbox.length > 0) this.#received(this.#inbox.takeAll());
   }
 
-  // What the target says after a 101.
-
-  upstreamData(bytes: Buffer): void {
-    if (this.#state.name !== "spliced") return;
-    this.#with.metrics.bytes("out", bytes.length);
-    this.#state.splice.fromTarget(toClients.copy(bytes));
-  }
-
-  upstreamEnded(): void {
-    if (this.#state.name === "spliced") this.#state.splice.targetEnded();
-  }
-
-  upstreamDrained(): void {
-    if (this.#state.name === "spliced") this.#state.splice.targetDrained();
-  }
-
-  upstreamClosed(): void {
+  #spliceClosed(splice: Splice): void {
     if (this.#state.name !== "spliced") return;
     // Both directions ended well: let what is buffered go out. Else the client must see that it broke off.
-    if (this.#state.upstream.socket.readableEnded) this.#close();
+    if (splice.target.readableEnded) this.#close();
     else this.cut("AnswerBrokenOff");
   }
 
@@ -329,7 +320,7 @@ export class ClientConnection implements ExchangeClient, UpstreamUser {
     if (state.name === "exchanging") this.#report(state.request, goneOutcome(state.exchange));
     this.#setState({ name: "closed" });
     if (state.name === "exchanging") state.exchange.abort();
-    if (state.name === "spliced") state.upstream.destroy();
+    if (state.name === "spliced") state.splice.end();
     this.#inbox.clear();
     this.#onClosed(this);
   }

@@ -29,6 +29,20 @@ interface Usage {
   open: number;
 }
 
+class Counted implements Admission {
+  #usage: Usage | undefined;
+
+  constructor(usage: Usage) {
+    this.#usage = usage;
+    usage.open += 1;
+  }
+
+  end(): void {
+    if (this.#usage !== undefined) this.#usage.open -= 1;
+    this.#usage = undefined;
+  }
+}
+
 /** Seconds after which a caller with too much in progress may ask again: when one of those ends is not known. */
 const streamsRetryAfter = 1;
 
@@ -95,14 +109,7 @@ export function createCallerLimiter(options: CallerLimiterOptions): CallerLimite
         const rate = `this pod has sent more than ${limits.requestsPerSecond} requests a second`;
         throw tooMany(connector, rate, Math.ceil(wait), "requestsPerSecond and burst");
       }
-      usage.open += 1;
-      let ended = false;
-      return {
-        end() {
-          if (!ended) usage.open -= 1;
-          ended = true;
-        },
-      };
+      return new Counted(usage);
     },
   };
 }
