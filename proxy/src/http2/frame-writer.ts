@@ -1,11 +1,15 @@
 import type { Socket } from "node:net";
 import { type ErrorName, errorCodes } from "./errors.ts";
 import { flags, frameLimit, frameTypes, preface } from "./frames.ts";
+import type { EncodedBlock } from "./hpack-encoder.ts";
 
 const bufferSize = 65_536;
 /** Buffers that are kept for the next write, of all connections together. */
 const spareLimit = 64;
 const spare: Buffer[] = [];
+
+/** Blocks of so few bytes are copied one by one: to make a view of them takes longer. */
+const shortBlock = 256;
 
 /** Writers that have something to send at the end of this turn of the event loop. */
 let waiting: FrameWriter[] = [];
@@ -49,16 +53,18 @@ export class FrameWriter {
     }
   }
 
-  headers(id: number, block: Buffer, endStream: boolean): void {
+  headers(id: number, { bytes, length }: EncodedBlock, endStream: boolean): void {
     const end = endStream ? flags.endStream : 0;
-    if (block.length <= frameLimit) {
-      this.#head(block.length, frameTypes.headers, flags.endHeaders | end, id);
-      this.#bytes(block);
+    if (length <= shortBlock) {
+      this.#head(length, frameTypes.headers, flags.endHeaders | end, id);
+      const buffer = this.#room(length);
+      for (let at = 0; at < length; at++) buffer[this.#used + at] = bytes[at] as number;
+      this.#used += length;
       return;
     }
-    for (let at = 0; at < block.length; at += frameLimit) {
-      const piece = block.subarray(at, at + frameLimit);
-      const last = at + frameLimit >= block.length ? flags.endHeaders : 0;
+    for (let at = 0; at < length; at += frameLimit) {
+      const piece = bytes.subarray(at, Math.min(at + frameLimit, length));
+      const last = at + frameLimit >= length ? flags.endHeaders : 0;
       if (at === 0) this.#head(piece.length, frameTypes.headers, last | end, id);
       else this.#head(piece.length, frameTypes.continuation, last, id);
       this.#bytes(piece);

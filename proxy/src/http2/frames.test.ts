@@ -9,8 +9,8 @@ function read(pieces: Buffer[]) {
   let data = "";
   const reader = new FrameReader({
     frame: (type, flag, id, payload) => void seen.push(`frame ${type} ${flag} ${id} ${payload.toString("latin1")}`),
-    headers: (id, end, block, dependsOn) =>
-      void seen.push(`headers ${id} ${end} ${block.toString("latin1")} ${dependsOn}`),
+    headers: (id, end, { bytes, from, to, dependsOn }) =>
+      void seen.push(`headers ${id} ${end} ${bytes.toString("latin1", from, to)} ${dependsOn}`),
     dataBegins: (id, length, end) => void seen.push(`data ${id} ${length} ${end}`),
     dataBytes: (_, bytes, last) => {
       data += bytes.toString("latin1");

@@ -27,12 +27,21 @@ const headerSize = 9;
 const continuationLimit = 8;
 const blockLimit = 65_536;
 
+/** Where a header block is: a view of each would cost more than to decode it. */
+export interface HeaderBlock {
+  bytes: Buffer;
+  from: number;
+  to: number;
+  /** The stream that its priority names; -1 without. */
+  dependsOn: number;
+}
+
 /** Takes what a FrameReader reads. Buffers are valid until the call returns. */
 export interface FrameSink {
   /** A whole frame other than DATA, HEADERS, CONTINUATION. */
   frame(type: number, flag: number, id: number, payload: Buffer): void;
-  /** A whole header block. `dependsOn`: the stream that its priority names, -1 without. */
-  headers(id: number, endStream: boolean, block: Buffer, dependsOn: number): void;
+  /** A whole header block. */
+  headers(id: number, endStream: boolean, block: HeaderBlock): void;
   /** A DATA frame begins; `length` is what it costs of the windows. */
   dataBegins(id: number, length: number, endStream: boolean): void;
   /** Bytes of it as they come; `last` with the final ones, which may be none. */
@@ -148,9 +157,12 @@ export class FrameReader {
       this.#beginData(bytes, at, size, flag, id);
       return;
     }
+    if (type === frameTypes.headers) {
+      this.#beginBlock({ bytes, from: at + headerSize, to: at + size, dependsOn: -1 }, flag, id);
+      return;
+    }
     const payload = bytes.subarray(at + headerSize, at + size);
-    if (type === frameTypes.headers) this.#beginBlock(payload, flag, id);
-    else if (type === frameTypes.continuation) this.#continueBlock(payload, flag);
+    if (type === frameTypes.continuation) this.#continueBlock(payload, flag);
     else this.#sink.frame(type, flag, id, payload);
   }
 
@@ -158,9 +170,9 @@ export class FrameReader {
     if (id === 0) throw protocolError("DATA belongs to a stream");
     const endStream = (flag & flags.endStream) !== 0;
     if ((flag & flags.padded) !== 0) {
-      const content = withoutPadding(bytes.subarray(at + headerSize, at + size));
+      const content = withoutPadding({ bytes, from: at + headerSize, to: at + size });
       this.#sink.dataBegins(id, size - headerSize, endStream);
-      this.#sink.dataBytes(id, content, true);
+      this.#sink.dataBytes(id, bytes.subarray(content.from, content.to), true);
       return;
     }
     const length = ((bytes[at] as number) << 16) | ((bytes[at + 1] as number) << 8) | (bytes[at + 2] as number);
@@ -177,24 +189,26 @@ export class FrameReader {
     return at + count;
   }
 
-  #beginBlock(payload: Buffer, flag: number, id: number): void {
+  #beginBlock(block: HeaderBlock, flag: number, id: number): void {
     if (id === 0) throw protocolError("HEADERS belong to a stream");
-    let block = (flag & flags.padded) === 0 ? payload : withoutPadding(payload);
-    this.#blockDependsOn = -1;
+    if ((flag & flags.padded) !== 0) withoutPadding(block);
     if ((flag & flags.priority) !== 0) {
-      if (block.length < 5) throw new Http2Error("FRAME_SIZE_ERROR", "HEADERS have no room for their priority");
-      this.#blockDependsOn = block.readUInt32BE(0) & 0x7fff_ffff;
-      block = block.subarray(5);
+      if (block.to - block.from < 5) {
+        throw new Http2Error("FRAME_SIZE_ERROR", "HEADERS have no room for their priority");
+      }
+      block.dependsOn = block.bytes.readUInt32BE(block.from) & 0x7fff_ffff;
+      block.from += 5;
     }
     const endStream = (flag & flags.endStream) !== 0;
     if ((flag & flags.endHeaders) !== 0) {
-      this.#sink.headers(id, endStream, block, this.#blockDependsOn);
+      this.#sink.headers(id, endStream, block);
       return;
     }
     this.#blockId = id;
     this.#blockEnds = endStream;
-    this.#block = [Buffer.from(block)];
-    this.#blockSize = block.length;
+    this.#blockDependsOn = block.dependsOn;
+    this.#block = [Buffer.from(block.bytes.subarray(block.from, block.to))];
+    this.#blockSize = block.to - block.from;
   }
 
   #continueBlock(payload: Buffer, flag: number): void {
@@ -206,18 +220,22 @@ export class FrameReader {
     this.#block.push(Buffer.from(payload));
     if ((flag & flags.endHeaders) === 0) return;
     const id = this.#blockId;
-    const block = Buffer.concat(this.#block);
+    const bytes = Buffer.concat(this.#block);
     this.#blockId = 0;
     this.#block = [];
-    this.#sink.headers(id, this.#blockEnds, block, this.#blockDependsOn);
+    this.#sink.headers(id, this.#blockEnds, { bytes, from: 0, to: bytes.length, dependsOn: this.#blockDependsOn });
   }
 }
 
-function withoutPadding(payload: Buffer): Buffer {
-  if (payload.length === 0) throw new Http2Error("FRAME_SIZE_ERROR", "a padded frame does not say how much");
-  const padding = payload[0] as number;
-  if (padding >= payload.length) throw protocolError("padding is longer than its frame");
-  return payload.subarray(1, payload.length - padding);
+/** Leaves a padded payload's padding out. */
+function withoutPadding<P extends { bytes: Buffer; from: number; to: number }>(payload: P): P {
+  const length = payload.to - payload.from;
+  if (length === 0) throw new Http2Error("FRAME_SIZE_ERROR", "a padded frame does not say how much");
+  const padding = payload.bytes[payload.from] as number;
+  if (padding >= length) throw protocolError("padding is longer than its frame");
+  payload.from += 1;
+  payload.to -= padding;
+  return payload;
 }
 
 export function protocolError(what: string): Http2Error {

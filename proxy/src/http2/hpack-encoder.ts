@@ -1,6 +1,12 @@
 import { type Field, staticTable } from "./field.ts";
 import { DynamicTable, tableLimit } from "./hpack-table.ts";
 
+/** An encoded block: the first of the bytes, good until the next is made. */
+export interface EncodedBlock {
+  readonly bytes: Buffer;
+  length: number;
+}
+
 /** Room for the largest block; blocks are copied out before the next is made. */
 const output = Buffer.allocUnsafeSlow(1 << 18);
 
@@ -14,6 +20,7 @@ const shortText = 64;
  */
 export class HpackEncoder {
   readonly #table = new DynamicTable();
+  readonly #block: EncodedBlock = { bytes: output, length: 0 };
   #at = 0;
   /** The smallest capacity since the last block, to be told at the beginning of the next; -1: nothing to tell. */
   #told = -1;
@@ -26,8 +33,7 @@ export class HpackEncoder {
     this.#table.resize(capacity);
   }
 
-  /** The block; valid until the next is made. */
-  encode(fields: readonly Field[]): Buffer {
+  encode(fields: readonly Field[]): EncodedBlock {
     this.#at = 0;
     if (this.#told >= 0) {
       if (this.#told !== this.#table.capacity) this.#integer(0x20, 0x1f, this.#told);
@@ -35,7 +41,8 @@ export class HpackEncoder {
       this.#told = -1;
     }
     for (const field of fields) this.#field(field);
-    return output.subarray(0, this.#at);
+    this.#block.length = this.#at;
+    return this.#block;
   }
 
   #field(field: Field): void {

@@ -135,14 +135,15 @@ export class UpstreamFields {
       this.#passed = passedFields(head);
       this.#headers = head.headers;
     }
-    const ours = [
+    const fields = [
       methodFields.get(head.method) ?? plainField(":method", head.method),
       schemeHttps,
       authority,
       plainField(":path", target.path + target.query),
       secretField("authorization", `Bearer ${token.reveal()}`),
     ];
-    return ours.concat(this.#passed);
+    for (const field of this.#passed) fields.push(field);
+    return fields;
   }
 }
 
@@ -184,9 +185,8 @@ export function readAnswer(fields: readonly Field[]): AnswerHead {
     if (field.malformed) throw badAnswer("a header has characters that it may not have");
     if (isPseudo(field)) {
       if (name !== ":status" || status > 0) throw badAnswer("a pseudo-header is unknown, doubled or after a header");
-      if (!/^[1-9]\d\d$/.test(value) || value === "101") throw badAnswer("its :status is none");
-      status = Number(value);
-      headers.push(statusField(status));
+      status = field.exact > 0 ? (usualStatuses.get(field) ?? 0) : statusOf(value);
+      headers.push(field.exact > 0 ? field : statusField(status));
       continue;
     }
     if (status === 0) throw badAnswer("it does not begin with its :status");
@@ -227,9 +227,15 @@ export function ownAnswer(refusal: Refusal, method: string): { fields: Field[]; 
   return { fields, body: text.slice(end + 4) };
 }
 
-const statusFields = new Map(
-  staticTable.filter(({ name }) => name === ":status").map((field) => [Number(field.value), field]),
+const usualStatuses = new Map(
+  staticTable.filter(({ name }) => name === ":status").map((field) => [field, Number(field.value)]),
 );
+const statusFields = new Map([...usualStatuses].map(([field, status]) => [status, field]));
+
+function statusOf(value: string): number {
+  if (!/^[1-9]\d\d$/.test(value) || value === "101") throw badAnswer("its :status is none");
+  return Number(value);
+}
 
 function statusField(status: number): Field {
   return statusFields.get(status) ?? plainField(":status", String(status));

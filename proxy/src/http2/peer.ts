@@ -1,7 +1,16 @@
 import type { Socket } from "node:net";
 import { Budget } from "./budget.ts";
 import { errorCodes, type ErrorName, Http2Error } from "./errors.ts";
-import { FrameReader, type FrameSink, flags, frameLimit, frameTypes, preface, protocolError } from "./frames.ts";
+import {
+  FrameReader,
+  type FrameSink,
+  type HeaderBlock,
+  flags,
+  frameLimit,
+  frameTypes,
+  preface,
+  protocolError,
+} from "./frames.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { type FieldList, HpackDecoder } from "./hpack-decoder.ts";
 import { HpackEncoder } from "./hpack-encoder.ts";
@@ -122,8 +131,8 @@ export class Peer implements FrameSink {
 
   // What the reader says.
 
-  headers(id: number, endStream: boolean, block: Buffer, dependsOn: number): void {
-    const list = this.#decoder.decode(block);
+  headers(id: number, endStream: boolean, { bytes, from, to, dependsOn }: HeaderBlock): void {
+    const list = this.#decoder.decode(bytes, from, to);
     try {
       this.#listener.headers(id, endStream, list, dependsOn);
     } catch (error) {

@@ -99,6 +99,10 @@ export class TargetSide implements PeerListener, UpstreamUser {
       return;
     }
     stream.phase = "waiting";
+    if (state.name === "open" && this.#waiting.length === 0 && this.#byId.size < state.peer.maxStreams) {
+      this.#open(stream, state);
+      return;
+    }
     this.#waiting.push(stream);
     if (state.name === "none") this.prepare(connector);
     else this.#fill();
@@ -133,10 +137,9 @@ export class TargetSide implements PeerListener, UpstreamUser {
 
   /** Opens what waits, as many as the target takes at once. */
   #fill(): void {
-    while (this.#state.name === "open" && this.#byId.size < this.#state.peer.maxStreams) {
+    while (this.#waiting.length > 0 && this.#state.name === "open" && this.#byId.size < this.#state.peer.maxStreams) {
       const stream = this.#waiting.shift();
-      if (stream === undefined) return;
-      if (stream.phase === "waiting") this.#open(stream, this.#state);
+      if (stream?.phase === "waiting") this.#open(stream, this.#state);
     }
   }
 
