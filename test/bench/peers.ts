@@ -24,7 +24,11 @@ const token = "stored-token-0123456789-0123456789-0123456789";
 
 /** As the image has them. */
 const imageFlags = ["--max-semi-space-size=2", "--expose-gc"];
-export const imageEnvironment = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" };
+export const imageEnvironment = {
+  MALLOC_ARENA_MAX: "1",
+  MALLOC_TRIM_THRESHOLD_: "131072",
+  GLIBC_TUNABLES: "glibc.malloc.tcache_count=100",
+};
 
 /** One thing to send requests to. */
 export interface Subject {
