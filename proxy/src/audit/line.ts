@@ -19,7 +19,8 @@ export class Line {
   add(text: string): void {
     const end = this.#length + text.length;
     if (end > this.#bytes.length) this.#grow(end);
-    this.#bytes.write(text, this.#length, "latin1");
+    if (text.length < 20) for (let at = 0; at < text.length; at++) this.#bytes[this.#length + at] = text.charCodeAt(at);
+    else this.#bytes.write(text, this.#length, "latin1");
     this.#length = end;
   }
 

@@ -162,7 +162,7 @@ export class ClientSide implements PeerListener, StreamOwner {
 
   settings(windowChange: number): void {
     if (windowChange === 0) return;
-    for (const { toClient } of this.#relay.streams.open.values()) {
+    for (const { toClient } of this.#relay.streams.open.all()) {
       toClient.window += windowChange;
       if (toClient.window > windowLimit) throw new Http2Error("FLOW_CONTROL_ERROR", "a stream's window overflows");
     }

@@ -257,7 +257,7 @@ export class Http2Connection implements RelayCore {
   }
 
   #dropAll(why: string): void {
-    for (const stream of this.streams.open.values()) {
+    for (const stream of this.streams.open.all()) {
       stream.request.endedBy ??= why;
       this.closed(stream, "done");
     }
@@ -294,7 +294,7 @@ export class Http2Connection implements RelayCore {
       return;
     }
     if (this.streams.open.size === 0 && now - this.#idleSince >= timeouts.idleClient) this.leave();
-    for (const stream of this.streams.open.values()) this.#tickStream(stream, now);
+    for (const stream of this.streams.open.all()) this.#tickStream(stream, now);
     this.#target.tick(now);
   }
 
@@ -351,14 +351,14 @@ export class Http2Connection implements RelayCore {
   endStream(): boolean {
     this.leave();
     let done = true;
-    for (const stream of this.streams.open.values()) {
+    for (const stream of this.streams.open.all()) {
       if (!endStreamCleanly(this, stream, this.#target.isBetweenFrames(stream))) done = false;
     }
     return done;
   }
 
   openStream(now: number): OpenStream[] {
-    return [...this.streams.open.values()].map((stream) => openStreamOf(stream, this.admitted, now));
+    return [...this.streams.open.all()].map((stream) => openStreamOf(stream, this.admitted, now));
   }
 
   // What is told of it.

@@ -17,6 +17,7 @@ import {
 } from "./message.ts";
 import { Peer, type PeerListener, settingNames, windowLimit } from "./peer.ts";
 import type { Stream } from "./stream.ts";
+import { StreamsById } from "./streams-by-id.ts";
 import {
   answerCannotPass,
   closedEarly,
@@ -38,7 +39,7 @@ type State =
 /** The one connection to the target that a client's connection has, and what the target says on it. */
 export class TargetSide implements PeerListener, UpstreamUser {
   readonly #relay: RelayCore;
-  readonly #byId = new Map<number, Stream>();
+  readonly #byId = new StreamsById();
   readonly #fields = new UpstreamFields();
   #waiting: Stream[] = [];
   #state: State = { name: "none" };
@@ -158,7 +159,7 @@ export class TargetSide implements PeerListener, UpstreamUser {
     stream.targetId = id;
     stream.bodyAt = this.#relay.now();
     stream.added = stream.bodyAt - stream.request.started;
-    this.#byId.set(id, stream);
+    this.#byId.add(id, stream);
     const { toTarget, toClient } = stream;
     const ended = toTarget.isEmptyAndOver;
     peer.writer.headers(id, peer.encoder.encode(fields), ended);
@@ -172,7 +173,7 @@ export class TargetSide implements PeerListener, UpstreamUser {
 
   /** Called about once a second. A PING is answered, and what the target has held back comes with that. */
   tick(now: number): void {
-    const some = [...this.#byId.values()].some((stream) => mayBeHeldBack(stream, now));
+    const some = [...this.#byId.all()].some((stream) => mayBeHeldBack(stream, now));
     if (some) this.#peer?.writer.ping(Buffer.alloc(8), false);
   }
 
@@ -187,7 +188,7 @@ export class TargetSide implements PeerListener, UpstreamUser {
   clientWindowChanged(change: number): void {
     if (this.#peer === undefined) return;
     this.#granted += change;
-    for (const { toClient } of this.#byId.values()) toClient.granted += change;
+    for (const { toClient } of this.#byId.all()) toClient.granted += change;
     this.#peer.sendSettings([[settingNames.initialWindowSize, this.#granted]]);
   }
 
@@ -244,7 +245,7 @@ export class TargetSide implements PeerListener, UpstreamUser {
     if (state.name === "dialling") state.abort.abort();
     upstream?.destroy();
     if (upstream === undefined) return;
-    const open = [...this.#byId.values()];
+    const open = [...this.#byId.all()];
     this.#byId.clear();
     for (const stream of open) this.#lost(stream);
     for (const stream of this.#takeWaiting()) this.#relay.breakOff(stream, "REFUSED_STREAM");
@@ -372,7 +373,7 @@ export class TargetSide implements PeerListener, UpstreamUser {
   }
 
   settings(windowChange: number): void {
-    for (const stream of this.#byId.values()) {
+    for (const stream of this.#byId.all()) {
       stream.toTarget.window += windowChange;
       stream.toTarget.flush();
       this.#relay.topUp(stream);
@@ -382,7 +383,8 @@ export class TargetSide implements PeerListener, UpstreamUser {
 
   goAway(last: number): void {
     this.#state = { name: "gone" };
-    for (const [id, stream] of this.#byId) {
+    for (const stream of this.#byId.all()) {
+      const id = stream.targetId;
       if (id > last && this.#byId.delete(id)) this.#relay.breakOff(stream, "REFUSED_STREAM");
     }
     for (const stream of this.#takeWaiting()) this.#relay.breakOff(stream, "REFUSED_STREAM");
