@@ -1,7 +1,7 @@
 import { group } from "@kube-connector/core";
 import type { Caller } from "../authenticate.ts";
 import type { RequestInfo } from "../request-info.ts";
-import { Line } from "./line.ts";
+import { asciiJson, Line } from "./line.ts";
 import type { AuditRecord } from "./record.ts";
 
 // One record → one line in the form of audit.k8s.io/v1 Event, so that tools for API servers' audit logs read it. What
@@ -27,9 +27,9 @@ export function createAuditFormat(): (record: AuditRecord, now: number) => Line 
     line.add(`{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"`);
     line.add(record.id);
     line.add(stages[record.stage]);
-    line.add(escaped(path.length > pathLimit ? `${path.slice(0, pathLimit)}...` : path));
+    line.addEscaped(path.length > pathLimit ? `${path.slice(0, pathLimit)}...` : path);
     line.add(`","verb":"`);
-    line.add(escaped(info?.verb ?? record.method.toLowerCase()));
+    line.addEscaped(info?.verb ?? record.method.toLowerCase());
     line.add(origin.before);
     addObjectRef(line, info);
     addResponseStatus(line, record);
@@ -63,7 +63,7 @@ function isFrom(origin: Origin, { caller, connector, door, remote, protocol }: A
 }
 
 function originOf({ caller, connector, door, remote, protocol }: AuditRecord): Origin {
-  const ips = remote === "" ? "" : quoted(plainAddress(remote));
+  const ips = remote === "" ? "" : asciiJson(plainAddress(remote));
   const before = `","user":${userOf(caller)},"sourceIPs":[${ips}]`;
   const pod = caller?.pod;
   const after =
@@ -82,13 +82,13 @@ function originOf({ caller, connector, door, remote, protocol }: AuditRecord): O
 function userOf(caller: Caller | undefined): string {
   if (caller === undefined) return "{}";
   const { user: username, uid, groups } = caller;
-  return ascii(JSON.stringify({ username, uid, groups }));
+  return asciiJson({ username, uid, groups });
 }
 
 function addObjectRef(line: Line, info: RequestInfo | undefined): void {
   if (info?.isResource !== true) return;
   line.add(`,"objectRef":{"resource":"`);
-  line.add(escaped(info.resource));
+  line.addEscaped(info.resource);
   addSome(line, `","namespace":"`, info.namespace);
   addSome(line, `","name":"`, info.name);
   addSome(line, `","apiGroup":"`, info.apiGroup);
@@ -101,7 +101,7 @@ function addObjectRef(line: Line, info: RequestInfo | undefined): void {
 function addSome(line: Line, before: string, text: string | undefined): void {
   if (text === undefined || text === "") return;
   line.add(before);
-  line.add(escaped(text));
+  line.addEscaped(text);
 }
 
 function addResponseStatus(line: Line, { code, reason, message }: AuditRecord): void {
@@ -112,7 +112,7 @@ function addResponseStatus(line: Line, { code, reason, message }: AuditRecord): 
   }
   line.add(`,"responseStatus":{"metadata":{},`);
   if (message !== undefined)
-    line.add(`"status":"Failure","message":${quoted(message)},"reason":${quoted(reason ?? "")},`);
+    line.add(`"status":"Failure","message":${asciiJson(message)},"reason":${asciiJson(reason ?? "")},`);
   line.add(`"code":${code}}`);
 }
 
@@ -135,7 +135,7 @@ const names = {
 
 /** The annotations that are each request's own, from the value of the first to that of the last. */
 function addFacts(line: Line, record: AuditRecord): void {
-  line.add(escaped(record.method));
+  line.addEscaped(record.method);
   line.add(decisions[record.decision]);
   line.add(String(record.bytesIn));
   line.add(names.bytesOut);
@@ -157,22 +157,7 @@ function addFacts(line: Line, record: AuditRecord): void {
 }
 
 function note(name: string, value: string | undefined): string {
-  return value === undefined || value === "" ? "" : `,"${own}${name}":${quoted(value)}`;
-}
-
-/** A text as JSON. */
-function quoted(text: string): string {
-  return `"${escaped(text)}"`;
-}
-
-/** The same without its quotes. Most need no escape, and for those this is far cheaper. */
-function escaped(text: string): string {
-  return /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/.test(text) ? text : ascii(JSON.stringify(text)).slice(1, -1);
-}
-
-/** JSON → the same in ASCII. */
-function ascii(json: string): string {
-  return json.replaceAll(/[\u007f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return value === undefined || value === "" ? "" : `,"${own}${name}":${asciiJson(value)}`;
 }
 
 /** With six digits after the point. */

@@ -28,3 +28,17 @@ test.each([8191, 8192, 8193, 100_000])("a line of %i bytes and more, and a short
   line.add("short");
   expect(line.toString()).toBe("short");
 });
+
+test("any text comes back out of its JSON, which is ASCII", () => {
+  const line = new Line();
+  for (let code = 0; code < 0x1_0000; code += 1) {
+    const text = `a${String.fromCharCode(code)}b`;
+    line.clear();
+    line.add(`"`);
+    line.addEscaped(text);
+    line.add(`"`);
+    const json = line.toString();
+    if (JSON.parse(json) !== text || /[^\x20-\x7e]/.test(json)) throw new Error(`${code} became ${json}`);
+  }
+  expect(line.length).toBe(10);
+});
