@@ -313,7 +313,6 @@ export class Exchange implements UpstreamUser {
       if (count > 0) flowing = socket.write(text);
     } else if (head !== undefined || count > 0) {
       const sent = head === undefined ? toClients.copy(bytes, from, end) : withBody(head, bytes, from, end);
-      if (head !== undefined) holdForTurn(socket);
       flowing = socket.write(sent.bytes, sent.release);
     }
     this.bytesOut += count;
