@@ -25,6 +25,8 @@ export interface DialPlan {
   sni: string | undefined;
   insecureSkipVerify: boolean;
   context: tls.SecureContext;
+  /** Whether a certificate is for that name. */
+  checkServerIdentity: NonNullable<tls.ConnectionOptions["checkServerIdentity"]>;
 }
 
 export interface DialOptions {
@@ -66,6 +68,7 @@ export function planDial(connector: ResolvedConnector): DialPlan {
     sni: isIp ? undefined : verifiedName,
     insecureSkipVerify: settings.insecureSkipVerify,
     context,
+    checkServerIdentity: (_host, certificate) => tls.checkServerIdentity(verifiedName, certificate),
   };
 }
 
@@ -127,7 +130,7 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
       ...(plan.sni === undefined ? {} : { servername: plan.sni }),
       secureContext: plan.context,
       rejectUnauthorized: !plan.insecureSkipVerify,
-      checkServerIdentity: (_host, certificate) => tls.checkServerIdentity(plan.verifiedName, certificate),
+      checkServerIdentity: plan.checkServerIdentity,
       ALPNProtocols: options.protocols ?? http1,
       allowHalfOpen: true,
       ...(options.onread === undefined ? {} : { onread: options.onread }),
@@ -141,6 +144,13 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
       settled = true;
       cancelTimer();
       options.signal.removeEventListener("abort", onAbort);
+      // A socket lives for long, and must not hold all this until then.
+      socket
+        .on("error", ignore)
+        .off("error", fail)
+        .off("close", onClose)
+        .off("connect", onConnect)
+        .off("secureConnect", onSecure);
       then();
     };
     const fail = (error: unknown) =>
@@ -153,24 +163,26 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
     const onAbort = () => fail(new Error("the client is gone"));
     let cancelTimer = options.clock.after(options.dialTimeout, onTime);
     options.signal.addEventListener("abort", onAbort, { once: true });
-    socket.on("error", fail);
-    socket.once("close", () => settle(() => reject(new Fault("unavailable", "connection closed"))));
-    socket.once("connect", () => {
+    const onClose = () => settle(() => reject(new Fault("unavailable", "connection closed")));
+    const onConnect = () => {
       connected = true;
       cancelTimer();
       cancelTimer = options.clock.after(options.tlsTimeout, onTime);
-    });
-    socket.once("secureConnect", () =>
+    };
+    const onSecure = () =>
       settle(() => {
         session.verified(socket, offered, began);
         socket.setNoDelay(true);
         // With Node: first probe after 30 s, then ten of them, 1 s apart; a dead peer shows in 40 s.
         socket.setKeepAlive(true, 30_000);
         resolve(socket);
-      }),
-    );
+      });
+    socket.on("error", fail).on("close", onClose).on("connect", onConnect).on("secureConnect", onSecure);
   });
 }
+
+/** What goes wrong with a socket that is of no more use, or is in another's hands. */
+const ignore = () => undefined;
 
 function timedOut(): Fault {
   return new Fault("deadline_exceeded", "timed out");

@@ -74,6 +74,7 @@ export function createMemoryProxy(connector = memoryConnector): Subject {
     sni: name,
     insecureSkipVerify: false,
     context: createSecureContext(),
+    checkServerIdentity: () => undefined,
   };
   const shared = {
     connectors: source,
