@@ -170,9 +170,12 @@ export interface Cut {
   length: number;
 }
 
+/** Most cuts of one head: each moves what is before it. */
+const mostCuts = 8;
+
 /**
  * What to cut out of an answer's header lines, as they came, for the rest to be exactly `clientHeaderLines`; undefined where
- * one of them is written in another way than we write it.
+ * one of them is written in another way than we write it, or there is too much to cut.
  */
 export function clientHeaderCuts(head: ResponseHead): readonly Cut[] | undefined {
   let cuts = noCuts;
@@ -180,9 +183,12 @@ export function clientHeaderCuts(head: ResponseHead): readonly Cut[] | undefined
   for (const { name, lower, value, line } of head.headers) {
     if (line === undefined) return undefined;
     const length = line.length + 2;
-    if (!isForClient(lower, head)) cuts = [...cuts, { at, length }];
-    else if (line.length !== name.length + 2 + value.length || line.charCodeAt(name.length + 1) !== 0x20)
+    if (!isForClient(lower, head)) {
+      if (cuts.length === mostCuts) return undefined;
+      cuts = [...cuts, { at, length }];
+    } else if (line.length !== name.length + 2 + value.length || line.charCodeAt(name.length + 1) !== 0x20) {
       return undefined;
+    }
     at += length;
   }
   return cuts;

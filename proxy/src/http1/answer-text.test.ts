@@ -58,6 +58,7 @@ test.each([
   "HTTP/1.1 200 OK\r\nTrailing: 1 ",
   "HTTP/1.1 200 OK\r\nTab:\t1",
   "HTTP/1.1 200 OK\r\nEmpty:",
+  `HTTP/1.1 200 OK${"\r\nSet-Cookie: a".repeat(9)}`,
 ])("%j is written anew", (text) => {
   expect(headOf(text)).toMatch(/^HTTP\/1\.1 200 /);
 });
