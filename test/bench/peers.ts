@@ -27,7 +27,7 @@ const imageFlags = ["--max-semi-space-size=2", "--expose-gc"];
 export const imageEnvironment = {
   MALLOC_ARENA_MAX: "1",
   MALLOC_TRIM_THRESHOLD_: "131072",
-  GLIBC_TUNABLES: "glibc.malloc.tcache_count=100",
+  GLIBC_TUNABLES: "glibc.malloc.tcache_count=20",
 };
 
 /** One thing to send requests to. */
