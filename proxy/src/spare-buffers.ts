@@ -41,6 +41,5 @@ export class SpareBuffers {
 
 const nothing = () => undefined;
 
-// Apart, so that nothing ever goes to a client in a buffer that has held a stored token.
-export const toClients = new SpareBuffers();
-export const toTargets = new SpareBuffers();
+/** For all that passes, either way. */
+export const spareBuffers = new SpareBuffers();

@@ -1,7 +1,7 @@
 import type { TLSSocket } from "node:tls";
 import type { RequestHead, ResponseHead } from "./http1/head.ts";
 import type { ProxyMetrics } from "./metrics.ts";
-import { toClients, toTargets } from "./spare-buffers.ts";
+import { spareBuffers } from "./spare-buffers.ts";
 import type { UpstreamConnection, UpstreamUser } from "./upstream.ts";
 
 // When a connection stops to be HTTP: only after the target has answered 101 for the protocol that was asked for.
@@ -75,7 +75,7 @@ export class Splice implements UpstreamUser {
   clientData(bytes: Buffer): void {
     this.counts.in += bytes.length;
     this.#metrics.bytes("in", bytes.length);
-    const own = toTargets.copy(bytes);
+    const own = spareBuffers.copy(bytes);
     if (this.target.writable && !this.target.write(own.bytes, own.release)) this.#client.pause();
   }
 
@@ -90,7 +90,7 @@ export class Splice implements UpstreamUser {
   upstreamData(bytes: Buffer): void {
     this.counts.out += bytes.length;
     this.#metrics.bytes("out", bytes.length);
-    const own = toClients.copy(bytes);
+    const own = spareBuffers.copy(bytes);
     if (this.#client.writable && !this.#client.write(own.bytes, own.release)) this.target.pause();
   }
 

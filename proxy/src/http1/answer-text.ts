@@ -1,7 +1,7 @@
 import type { ResolvedConnector } from "@kube-connector/core";
 import { warningLine } from "../answers.ts";
 import { clientHeaderLines, type Cut, type LastClientCuts } from "../headers.ts";
-import { type SpareBuffer, toClients } from "../spare-buffers.ts";
+import { type SpareBuffer, spareBuffers } from "../spare-buffers.ts";
 import type { ResponseHead } from "./head.ts";
 
 /** An answer's head as the client gets it: `lines` of the target's and `more` of ours, each with its line end. */
@@ -40,14 +40,14 @@ export function withBody(head: HeadForClient, bytes: Buffer, from: number, to: n
 
 function joined(head: string, bytes: Buffer, from: number, to: number): SpareBuffer {
   const length = head.length + to - from;
-  const { bytes: whole, release } = toClients.take(length);
+  const { bytes: whole, release } = spareBuffers.take(length);
   whole.write(head, 0, "latin1");
   bytes.copy(whole, head.length, from, to);
   return { bytes: whole.subarray(0, length), release };
 }
 
 function withoutCuts(bytes: Buffer, to: number, linesAt: number, cuts: readonly Cut[]): SpareBuffer {
-  const { bytes: whole, release } = toClients.take(to);
+  const { bytes: whole, release } = spareBuffers.take(to);
   bytes.copy(whole, 0, 0, to);
   let start = 0;
   for (const { at, length } of cuts) {

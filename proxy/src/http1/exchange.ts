@@ -4,7 +4,7 @@ import { TlsRefusal } from "../dial.ts";
 import type { Collaborators } from "../gate.ts";
 import { MetadataAnswer } from "../metadata/answer.ts";
 import { clientHeaderLines, mayTrailRequest, mayTrailResponse } from "../headers.ts";
-import { toClients, toTargets } from "../spare-buffers.ts";
+import { spareBuffers } from "../spare-buffers.ts";
 import type { UpstreamConnection, UpstreamUser } from "../upstream.ts";
 import { isSwitchTo } from "../upgrade.ts";
 import { headForClient, type HeadForClient, headText, linesOfOurs, tokenRefused, withBody } from "./answer-text.ts";
@@ -141,7 +141,7 @@ export class Exchange implements UpstreamUser {
     }
     this.bytesIn += end;
     this.#with.metrics.bytes("in", end);
-    const own = toTargets.copy(bytes, 0, end);
+    const own = spareBuffers.copy(bytes, 0, end);
     if (!state.upstream.socket.write(own.bytes, own.release)) this.#client.socket.pause();
     return end;
   }
@@ -312,7 +312,7 @@ export class Exchange implements UpstreamUser {
       count = text.length;
       if (count > 0) flowing = socket.write(text);
     } else if (head !== undefined || count > 0) {
-      const sent = head === undefined ? toClients.copy(bytes, from, end) : withBody(head, bytes, from, end);
+      const sent = head === undefined ? spareBuffers.copy(bytes, from, end) : withBody(head, bytes, from, end);
       flowing = socket.write(sent.bytes, sent.release);
     }
     this.bytesOut += count;

@@ -90,6 +90,11 @@ describe("requests", () => {
     expect(refusedWith(() => parseRequestHead(text))).toBe(status);
   });
 
+  test("what is wrong with the first line is said first", () => {
+    const wrong = request("", "GET / HTTP/1.1", "no colon");
+    expect(() => parseRequestHead(wrong)).toThrow("its first line should be METHOD TARGET HTTP/1.1");
+  });
+
   test("lines of one name stay apart, in order and byte for byte", () => {
     const { headers } = parseRequestHead(request("GET / HTTP/1.1", host, "x-A: 1", "X-a: \xa02\xa0"));
     expect(headers.slice(1)).toEqual([

@@ -90,9 +90,9 @@ export class LastLines {
     return this.#fields;
   }
 
-  /** What was read in them. */
-  get fields(): Fields {
-    return (this.#fields ??= parseFields(undefined));
+  /** What was read in them; undefined before the first. */
+  get fields(): Fields | undefined {
+    return this.#fields;
   }
 }
 
@@ -101,10 +101,11 @@ export class LastLines {
  * array; `again` says that they are the last ones, and the text the first line alone. Refusal: 400, 405, 417, 505.
  */
 export function parseRequestHead(text: string, last?: LastLines, again = false): RequestHead {
-  const { first, fields } = parseLines(text, last, again);
+  const { first, rest } = cutFirstLine(text);
   const { method, target } = parseRequestLine(first, false);
   if (!methods.has(method)) throw new Refusal(405, `The method ${method} is not accepted`);
   if (!target.startsWith("/")) throw bad("the request target should be a path that begins with /");
+  const fields = fieldsOf(rest, last, again);
   if (fields.hosts !== 1) throw bad("there should be exactly one Host header");
   if (fields.expect !== undefined && fields.expect.toLowerCase() !== "100-continue") {
     throw new Refusal(417, "Expect should be 100-continue or left out");
@@ -130,8 +131,9 @@ export function parseConnectHead(text: string): RequestHead {
  * that the caller turns into a 502.
  */
 export function parseResponseHead(text: string, requestMethod: string, last?: LastLines, again = false): ResponseHead {
-  const { first, fields } = parseLines(text, last, again);
+  const { first, rest } = cutFirstLine(text);
   const { old, status, phrase } = first === usual.line ? usual : parseStatusLine(first);
+  const fields = fieldsOf(rest, last, again);
   if (old && fields.chunked) throw bad("HTTP/1.0 has no chunked bodies");
   const bodiless = requestMethod === "HEAD" || status < 200 || status === 204 || status === 304;
   const body =
@@ -150,10 +152,9 @@ function parseStatusLine(line: string): { old: boolean; status: number; phrase: 
   return { old: match[1] === "0", status: Number(match[2]), phrase: match[3] ?? "" };
 }
 
-function parseLines(text: string, last: LastLines | undefined, again: boolean): { first: string; fields: Fields } {
-  if (again && last !== undefined) return { first: text, fields: last.fields };
-  const { first, rest } = cutFirstLine(text);
-  return { first, fields: last === undefined ? parseFields(rest) : last.parse(rest) };
+function fieldsOf(text: string | undefined, last: LastLines | undefined, again: boolean): Fields {
+  if (last === undefined) return parseFields(text);
+  return (again ? last.fields : undefined) ?? last.parse(text);
 }
 
 /** `rest` is the header lines with the CRLF between them; undefined when there are none. */

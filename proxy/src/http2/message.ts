@@ -185,8 +185,8 @@ export function readAnswer(fields: readonly Field[]): AnswerHead {
     if (field.malformed) throw badAnswer("a header has characters that it may not have");
     if (isPseudo(field)) {
       if (name !== ":status" || status > 0) throw badAnswer("a pseudo-header is unknown, doubled or after a header");
-      status = field.exact > 0 ? (usualStatuses.get(field) ?? 0) : statusOf(value);
-      headers.push(field.exact > 0 ? field : statusField(status));
+      status = usualStatuses.get(field) ?? statusOf(value);
+      headers.push(statusField(status));
       continue;
     }
     if (status === 0) throw badAnswer("it does not begin with its :status");
