@@ -1,8 +1,11 @@
+import { once } from "node:events";
+import tls from "node:tls";
 import { createTestCa } from "../../test/kit/certificates.ts";
 import { answerWith, startRawTarget, type TargetConnection } from "../../test/kit/servers.ts";
 import { requestText, startTestProxy } from "../../test/kit/test-proxy.ts";
 import { systemClock } from "@kube-connector/core";
 import { expect, test } from "vitest";
+import { withoutCertificate } from "./target-session.ts";
 
 // A connection to the target resumes the TLS session of an earlier one that has seen its certificate: of the same connector,
 // address, CA and name, and for a minute. Whoever does not know the session is verified as if there were none.
@@ -100,4 +103,46 @@ test("whoever has taken the target's place has to show its certificate", async (
   for (let count = 0; count < 2; count += 1) expect(await world.ask()).toBe(200);
   expect(resumed).toEqual([false, true]);
   expect(target.connections.length).toBe(2);
+});
+
+test("a kept session is without the certificate, and is resumed all the same", async () => {
+  const ca = await createTestCa();
+  await using target = await startRawTarget(await ca.leaf(["127.0.0.1"]), (connection) => connection.send("hello"));
+  const connect = async (session?: Buffer) => {
+    const socket = tls.connect({ host: "127.0.0.1", port: target.port, ca: ca.certificate, session });
+    socket.resume();
+    const next = once(socket, "session") as Promise<[Buffer]>;
+    await once(socket, "secureConnect");
+    return { socket, next };
+  };
+  const first = await connect();
+  const certificate = first.socket.getPeerX509Certificate()?.raw ?? Buffer.alloc(0);
+  const [session] = await first.next;
+  const kept = withoutCertificate(session);
+  expect([session.includes(certificate), kept.includes(certificate)]).toEqual([true, false]);
+  expect(session.length - kept.length).toBeGreaterThanOrEqual(certificate.length);
+  const second = await connect(kept);
+  expect([second.socket.isSessionReused(), second.socket.authorized]).toEqual([true, true]);
+  for (const { socket } of [first, second]) socket.destroy();
+});
+
+test("a session that is not as expected stays as it is", () => {
+  // Of Node: its mark, and a name with its length.
+  const named = Buffer.from("\0nodejs:tls:session:1\0\0\x01n", "latin1");
+  const [mark, sequence] = [named.subarray(0, -3), Buffer.from("3006020101a3010c", "hex")];
+  expect(withoutCertificate(Buffer.concat([named, sequence]))).toEqual(
+    Buffer.concat([named, Buffer.from("30820003020101", "hex")]),
+  );
+  const strange = [
+    "",
+    "30",
+    "3003020101", // none in it
+    "3080a3010c0000", // of no length
+    "3006020101a3020c", // cut off
+    "3006020101a3010c00", // with more behind it
+    "3106020101a3010c", // no sequence
+    "3083000006020101a3010c",
+  ].map((hex) => Buffer.from(hex, "hex"));
+  for (const session of [...strange, ...strange.map((one) => Buffer.concat([named, one])), mark, named])
+    expect(withoutCertificate(session)).toEqual(session);
 });

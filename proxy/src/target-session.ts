@@ -29,7 +29,7 @@ export class TargetSession {
       if (!socket.isSessionReused()) this.forget();
     } else if (socket.getProtocol() === "TLSv1.3") {
       socket.once("session", (session) => {
-        this.#kept = { session, until: began + counts };
+        this.#kept = { session: withoutCertificate(session), until: began + counts };
       });
     }
   }
@@ -38,4 +38,45 @@ export class TargetSession {
   forget(): void {
     this.#kept = undefined;
   }
+}
+
+/**
+ * A client's TLS session, as Node gives it out, without the certificate that was shown: each connection that resumes it would
+ * read that anew and hold it, for nothing. One that is not as expected stays as it is.
+ */
+export function withoutCertificate(session: Buffer): Buffer {
+  // OpenSSL's part is a DER sequence (`SSL_SESSION_ASN1` in its ssl/ssl_asn1.c); its element [3] is the certificate.
+  const start = openSslPart(session);
+  const whole = elementAt(session, start);
+  if (session[start] !== 0x30 || whole?.end !== session.length) return session;
+  for (let at = whole.content; at < whole.end; ) {
+    const element = elementAt(session, at);
+    if (element === undefined) break;
+    if (session[at] === 0xa3) {
+      const left = whole.end - whole.content - (element.end - at);
+      const sequence = Buffer.from([0x30, 0x82, left >> 8, left & 0xff]);
+      const parts = [session.subarray(0, start), sequence, session.subarray(whole.content, at)];
+      return Buffer.concat([...parts, session.subarray(element.end)]);
+    }
+    at = element.end;
+  }
+  return session;
+}
+
+/** Node writes before it the name that it was verified for (`wrapSessionState` in its lib/internal/tls/wrap.js). */
+function openSslPart(session: Buffer): number {
+  const mark = Buffer.from("\0nodejs:tls:session:1\0");
+  const name = mark.length + 2;
+  const isMarked = session.length > name && session.subarray(0, mark.length).equals(mark);
+  return isMarked ? name + session.readUInt16BE(mark.length) : 0;
+}
+
+/** Where the content of an element of DER is; undefined where none is whole. Of at most 64 KiB, more than a session has. */
+function elementAt(der: Buffer, at: number): { content: number; end: number } | undefined {
+  const first = der[at + 1] ?? 0xff;
+  const bytes = first < 0x80 ? 0 : first - 0x80;
+  const content = at + 2 + bytes;
+  if (first === 0x80 || bytes > 2 || content > der.length) return undefined;
+  const end = content + (bytes === 0 ? first : der.readUIntBE(at + 2, bytes));
+  return end > der.length ? undefined : { content, end };
 }
