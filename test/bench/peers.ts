@@ -27,6 +27,7 @@ const imageFlags = ["--max-semi-space-size=2", "--expose-gc"];
 export const imageEnvironment = {
   MALLOC_ARENA_MAX: "1",
   MALLOC_TRIM_THRESHOLD_: "131072",
+  MALLOC_MMAP_THRESHOLD_: "65536",
   GLIBC_TUNABLES: "glibc.malloc.tcache_count=20",
 };
 
