@@ -15,7 +15,7 @@ export interface ProxyMetrics {
   /** A step decided. */
   decided(step: "tunnel" | "authenticate" | "authorize" | "policy", result: "allow" | "deny" | "error" | "warn"): void;
   reviewed(kind: "token" | "access", seconds: number): void;
-  cacheRead(cache: "token" | "access", result: "hit" | "miss"): void;
+  cacheRead(cache: "token" | "access" | "tunnel", result: "hit" | "miss"): void;
   /** A request was refused with 429 because its caller is over that limit. */
   limited(limit: "rate" | "streams"): void;
   connections(door: Door, change: 1 | -1): void;

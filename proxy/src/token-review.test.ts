@@ -32,15 +32,17 @@ function make(options: { perSecond?: number } = {}) {
     notBefore: seconds,
   };
   const asked: { word: string; audience: string }[] = [];
+  const genuine = { yes: true };
   const keys: Pick<ServiceAccountKeys, "verify"> = {
     async verify(_, wanted) {
       asked.push(wanted);
+      if (!genuine.yes) throw new Fault("unauthenticated", "forged");
       return claims;
     },
   };
   const limit = createReviewLimit(clock, options.perSecond ?? 500);
   const authenticator = createTokenReviewAuthenticator({ api, clock, keys, limit, metrics: noMetrics });
-  return { authenticator, api, clock, claims, asked };
+  return { authenticator, api, clock, claims, asked, genuine };
 }
 
 test("a request token's caller is whom the review names, with the namespace from the user name", async () => {
@@ -72,6 +74,22 @@ test("the same token is reviewed once in ten seconds, another one by itself", as
   clock.pass(3_000);
   await authenticator.request(token);
   expect(api.count(reviews)).toBe(3);
+});
+
+test("a tunnel token is verified once in ten seconds, and one that is not genuine each time", async () => {
+  const { authenticator, clock, asked, genuine } = make();
+  const connector = await resolvedConnector({ name: "prod" });
+  for (let count = 0; count < 3; count += 1) await authenticator.tunnel(new Secret(token.reveal()), connector);
+  expect(asked.length).toBe(1);
+  clock.pass(10_000);
+  await authenticator.tunnel(token, connector);
+  expect(asked.length).toBe(2);
+  await authenticator.tunnel(new Secret("another"), connector);
+  expect(asked.length).toBe(3);
+  genuine.yes = false;
+  for (let count = 0; count < 2; count += 1)
+    await expect(authenticator.tunnel(new Secret("forged"), connector)).rejects.toThrow(code("unauthenticated"));
+  expect(asked.length).toBe(5);
 });
 
 test("tokens that are not genuine, too old or bound to no pod cost no review", async () => {

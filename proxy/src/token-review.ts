@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import {
   type ApiServer,
   type Clock,
@@ -13,7 +13,7 @@ import type { ProxyMetrics } from "./metrics.ts";
 import { createReviewCache, type Verdict } from "./review-cache.ts";
 import type { ReviewLimit } from "./review-limit.ts";
 import type { ServiceAccountKeys } from "./service-account-keys.ts";
-import { checkTime } from "./service-account-token.ts";
+import { checkTime, type ServiceAccountToken } from "./service-account-token.ts";
 
 export interface TokenReviewOptions {
   api: ApiServer;
@@ -42,6 +42,10 @@ export function createTokenReviewAuthenticator(options: TokenReviewOptions): Aut
   const { api, clock, keys, limit, metrics } = options;
   const keysOfTokens = new WeakMap<Secret, string>();
   const cache = createReviewCache<Caller>({ clock, onRead: (result) => metrics.cacheRead("token", result) });
+  const tunnels = createReviewCache<ServiceAccountToken>({
+    clock,
+    onRead: (result) => metrics.cacheRead("tunnel", result),
+  });
 
   async function review(token: Secret): Promise<Verdict<Caller>> {
     const claims = await keys.verify(token, { word: "request token", audience: requestAudience });
@@ -81,15 +85,15 @@ export function createTokenReviewAuthenticator(options: TokenReviewOptions): Aut
   function keyOf(token: Secret): string {
     const known = keysOfTokens.get(token);
     if (known !== undefined) return known;
-    const digest = createHash("sha256").update(token.reveal()).digest("base64");
-    const key = JSON.stringify([digest, requestAudience]);
+    const key = keyFor(token, requestAudience);
     keysOfTokens.set(token, key);
     return key;
   }
 
   return {
     async tunnel(token) {
-      await keys.verify(token, { word: "tunnel token", audience: tunnelAudience });
+      const verify = () => keys.verify(token, { word: "tunnel token", audience: tunnelAudience });
+      await tunnels.read(keyFor(token, tunnelAudience), async () => ({ answer: "yes", value: await verify() }));
     },
     request,
     async streaming(token) {
@@ -97,6 +101,11 @@ export function createTokenReviewAuthenticator(options: TokenReviewOptions): Aut
       if (clock.now() / 1000 < expiresAt) await request(token);
     },
   };
+}
+
+/** What is remembered of a token is found by its hash, never by itself. */
+function keyFor(token: Secret, audience: string): string {
+  return JSON.stringify([hash("sha256", token.reveal(), "base64"), audience]);
 }
 
 /** The API server's answer → whose token it is, or that it is nobody's any more. */

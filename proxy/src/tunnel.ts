@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
 import { type ResolvedConnector, Secret } from "@kube-connector/core";
 import { connectAnswerText, Refusal, reasonOf, refusalOf } from "./answers.ts";
+import { levelBeside } from "./audit/audit.ts";
 import type { AuditRecord } from "./audit/record.ts";
 import type { ConnectorName } from "./authenticate.ts";
 import { type Collaborators, passTunnelGate } from "./gate.ts";
@@ -180,7 +181,7 @@ export class Tunnel {
     if (this.#state.name === "open") {
       const { namespace, name } = this.#state.connector;
       this.#with.metrics.tunnels(-1);
-      this.#with.log.info("Tunnel closed", {
+      this.#with.log[levelBeside(this.#with.audit)]("Tunnel closed", {
         door: "forward",
         connector: `${namespace}/${name}`,
         remote: this.#remote,

@@ -14,6 +14,11 @@ export interface Audit {
 /** Keeps nothing, and lets all pass: only where nobody wants an audit log. */
 export const noAudit: Audit = { record() {}, check() {} };
 
+/** At which level the process log has what the audit log has too. */
+export function levelBeside(audit: Audit): "info" | "debug" {
+  return audit === noAudit ? "info" : "debug";
+}
+
 /** An audit log that writes to that sink. */
 export function createAudit(sink: Pick<AuditSink, "write" | "whyDown">, clock: Clock): Audit {
   const format = createAuditFormat();

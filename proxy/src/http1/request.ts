@@ -1,7 +1,7 @@
 import type { ResolvedConnector, Secret } from "@kube-connector/core";
 import type { AheadConnection } from "../ahead.ts";
 import { Refusal, reasonOf } from "../answers.ts";
-import { noAudit } from "../audit/audit.ts";
+import { levelBeside, noAudit } from "../audit/audit.ts";
 import { type AuditRecord, targetAuditIdOf, traceparentOf } from "../audit/record.ts";
 import type { Caller } from "../authenticate.ts";
 import type { Collaborators } from "../gate.ts";
@@ -169,8 +169,7 @@ export function reportRequest(request: RequestInHand, outcome: Outcome, by: Repo
     by.log.warn("Request refused", { ...fields, reason: refusal.message, error: refusal });
     return now;
   }
-  // Where there is an audit log, it has that line.
-  const level = by.audit === noAudit ? "info" : "debug";
+  const level = levelBeside(by.audit);
   const took = Math.round(milliseconds * 10) / 10;
   const fields = { connector: key, door, method, path, status, remote, bytesIn, bytesOut, milliseconds: took };
   if (refusal === undefined) by.log[level]("Request answered", fields);
