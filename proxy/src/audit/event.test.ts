@@ -164,6 +164,25 @@ test.each(['"', "\\", "\n", "\u0000", "\u2028", "é\ud800", '"},"x":{"'])("a pat
   expect(parse(line).requestURI).toBe(`/${text}`);
 });
 
+test("lines of many callers, connectors and addresses in any order are as if each were the first", () => {
+  const format = createAuditFormat();
+  const { caller, connector } = record;
+  const callers = [caller, caller && { ...caller, user: "system:serviceaccount:team-b:other" }, undefined];
+  const connectors = [connector, connector && { ...connector, name: "test" }];
+  for (let turn = 0; turn < 5000; turn += 1) {
+    const each: AuditRecord = {
+      ...record,
+      caller: callers[turn % 3],
+      connector: connectors[(turn >> 2) % 2],
+      door: turn % 5 === 0 ? "reverse" : "forward",
+      // More than are kept at a time.
+      remote: `10.1.${turn % 7}.${(turn >> 3) % 100}`,
+      protocol: turn % 11 === 0 ? "http/1.1" : "h2",
+    };
+    expect(format(each, now).toString()).toBe(createAuditFormat()(each, now).toString());
+  }
+});
+
 test("an endless path is cut, and marked", () => {
   const uri = parse(createAuditFormat()({ ...record, path: `/${"a".repeat(60_000)}` }, now)).requestURI as string;
   expect(uri.length).toBe(4096 + 3);

@@ -1,7 +1,7 @@
 import { group } from "@kube-connector/core";
 import type { Caller } from "../authenticate.ts";
 import type { RequestInfo } from "../request-info.ts";
-import { asciiJson, Line } from "./line.ts";
+import { asciiBytes, asciiJson, Line } from "./line.ts";
 import type { AuditRecord } from "./record.ts";
 
 // One record → one line in the form of audit.k8s.io/v1 Event, so that tools for API servers' audit logs read it. What
@@ -13,58 +13,67 @@ const own = `proxy.${group}/`;
 /** Most characters of a path; what is longer is cut and marked. */
 const pathLimit = 4096;
 
+/** Client addresses whose lines' common parts are kept. */
+const originLimit = 256;
+
 /** Records → lines of ASCII, each with its line end and good until the next one. `now` in milliseconds since 1970, with a fraction. */
 export function createAuditFormat(): (record: AuditRecord, now: number) => Line {
   const line = new Line();
   const addTimes = createTimes(line);
-  let origin: Origin | undefined;
+  const origins = new Map<string, Origin>();
+
+  /** Most requests come from where the one before from that address did. */
+  const findOrigin = (record: AuditRecord): Origin => {
+    const last = origins.get(record.remote);
+    if (last !== undefined && isFrom(last, record)) return last;
+    if (origins.size >= originLimit) origins.clear();
+    const origin = originOf(record);
+    origins.set(record.remote, origin);
+    return origin;
+  };
 
   return (record, now) => {
-    // Most requests come from where the one before did.
-    if (origin === undefined || !isFrom(origin, record)) origin = originOf(record);
+    const origin = findOrigin(record);
     const { info, path } = record;
     line.clear();
-    line.add(`{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"`);
+    line.addBytes(beginning);
     line.add(record.id);
-    line.add(stages[record.stage]);
+    line.addBytes(stages[record.stage]);
     line.addEscaped(path.length > pathLimit ? `${path.slice(0, pathLimit)}...` : path);
     line.add(`","verb":"`);
     line.addEscaped(info?.verb ?? record.method.toLowerCase());
-    line.add(origin.before);
+    line.addBytes(origin.before);
     addObjectRef(line, info);
     addResponseStatus(line, record);
     addTimes(now - record.milliseconds, now);
-    line.add(origin.after);
+    line.addBytes(origin.after);
     addFacts(line, record);
     line.add(`"}}\n`);
     return line;
   };
 }
 
+const beginning = asciiBytes(`{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"`);
 const stages = {
-  ResponseStarted: `","stage":"ResponseStarted","requestURI":"`,
-  ResponseComplete: `","stage":"ResponseComplete","requestURI":"`,
+  ResponseStarted: asciiBytes(`","stage":"ResponseStarted","requestURI":"`),
+  ResponseComplete: asciiBytes(`","stage":"ResponseComplete","requestURI":"`),
 };
 
-/** Where requests come from, and the parts of their lines that say so, from quote to quote. */
-interface Origin extends Pick<AuditRecord, "caller" | "connector" | "door" | "remote" | "protocol"> {
-  before: string;
-  after: string;
+/** Where requests from one address come from, and the parts of their lines that say so, from quote to quote. */
+interface Origin extends Pick<AuditRecord, "caller" | "connector" | "door" | "protocol"> {
+  before: Buffer;
+  after: Buffer;
 }
 
-function isFrom(origin: Origin, { caller, connector, door, remote, protocol }: AuditRecord): boolean {
+function isFrom(origin: Origin, { caller, connector, door, protocol }: AuditRecord): boolean {
   return (
-    origin.caller === caller &&
-    origin.connector === connector &&
-    origin.remote === remote &&
-    origin.door === door &&
-    origin.protocol === protocol
+    origin.caller === caller && origin.connector === connector && origin.door === door && origin.protocol === protocol
   );
 }
 
 function originOf({ caller, connector, door, remote, protocol }: AuditRecord): Origin {
   const ips = remote === "" ? "" : asciiJson(plainAddress(remote));
-  const before = `","user":${userOf(caller)},"sourceIPs":[${ips}]`;
+  const before = asciiBytes(`","user":${userOf(caller)},"sourceIPs":[${ips}]`);
   const pod = caller?.pod;
   const after =
     `Z","annotations":{"${own}door":"${door}"` +
@@ -76,7 +85,7 @@ function originOf({ caller, connector, door, remote, protocol }: AuditRecord): O
     note("pod.uid", pod?.uid) +
     note("protocol", protocol) +
     `,"${own}method":"`;
-  return { caller, connector, door, remote, protocol, before, after };
+  return { caller, connector, door, protocol, before, after: asciiBytes(after) };
 }
 
 function userOf(caller: Caller | undefined): string {
@@ -87,27 +96,38 @@ function userOf(caller: Caller | undefined): string {
 
 function addObjectRef(line: Line, info: RequestInfo | undefined): void {
   if (info?.isResource !== true) return;
-  line.add(`,"objectRef":{"resource":"`);
+  line.addBytes(refs.resource);
   line.addEscaped(info.resource);
-  addSome(line, `","namespace":"`, info.namespace);
-  addSome(line, `","name":"`, info.name);
-  addSome(line, `","apiGroup":"`, info.apiGroup);
-  addSome(line, `","apiVersion":"`, info.apiVersion);
-  addSome(line, `","subresource":"`, info.subresource);
+  addSome(line, refs.namespace, info.namespace);
+  addSome(line, refs.name, info.name);
+  addSome(line, refs.apiGroup, info.apiGroup);
+  addSome(line, refs.apiVersion, info.apiVersion);
+  addSome(line, refs.subresource, info.subresource);
   line.add(`"}`);
 }
 
+const refs = {
+  resource: asciiBytes(`,"objectRef":{"resource":"`),
+  namespace: asciiBytes(`","namespace":"`),
+  name: asciiBytes(`","name":"`),
+  apiGroup: asciiBytes(`","apiGroup":"`),
+  apiVersion: asciiBytes(`","apiVersion":"`),
+  subresource: asciiBytes(`","subresource":"`),
+};
+
 /** What there is of it, after the end of what was before it and its name. */
-function addSome(line: Line, before: string, text: string | undefined): void {
+function addSome(line: Line, before: Buffer, text: string | undefined): void {
   if (text === undefined || text === "") return;
-  line.add(before);
+  line.addBytes(before);
   line.addEscaped(text);
 }
+
+const good = asciiBytes(`,"responseStatus":{"metadata":{},"code":200}`);
 
 function addResponseStatus(line: Line, { code, reason, message }: AuditRecord): void {
   if (code === 0) return;
   if (code === 200 && message === undefined) {
-    line.add(`,"responseStatus":{"metadata":{},"code":200}`);
+    line.addBytes(good);
     return;
   }
   line.add(`,"responseStatus":{"metadata":{},`);
@@ -117,11 +137,11 @@ function addResponseStatus(line: Line, { code, reason, message }: AuditRecord): 
 }
 
 const decisions = {
-  allow: `","${own}decision":"allow","${own}bytesIn":"`,
-  deny: `","${own}decision":"deny","${own}bytesIn":"`,
-  error: `","${own}decision":"error","${own}bytesIn":"`,
+  allow: asciiBytes(`","${own}decision":"allow","${own}bytesIn":"`),
+  deny: asciiBytes(`","${own}decision":"deny","${own}bytesIn":"`),
+  error: asciiBytes(`","${own}decision":"error","${own}bytesIn":"`),
 };
-const named = (name: string) => `","${own}${name}":"`;
+const named = (name: string) => asciiBytes(`","${own}${name}":"`);
 const names = {
   bytesOut: named("bytesOut"),
   seconds: named("seconds"),
@@ -136,14 +156,14 @@ const names = {
 /** The annotations that are each request's own, from the value of the first to that of the last. */
 function addFacts(line: Line, record: AuditRecord): void {
   line.addEscaped(record.method);
-  line.add(decisions[record.decision]);
+  line.addBytes(decisions[record.decision]);
   line.add(String(record.bytesIn));
-  line.add(names.bytesOut);
+  line.addBytes(names.bytesOut);
   line.add(String(record.bytesOut));
-  line.add(names.seconds);
+  line.addBytes(names.seconds);
   addSeconds(line, record.milliseconds);
   if (record.addedMilliseconds !== undefined) {
-    line.add(names.addedSeconds);
+    line.addBytes(names.addedSeconds);
     addSeconds(line, record.addedMilliseconds);
   }
   addSome(line, names.upgrade, record.upgrade);
@@ -172,21 +192,25 @@ function addSeconds(line: Line, milliseconds: number): void {
 function createTimes(line: Line): (received: number, now: number) => void {
   /** The second that it was last, and what stands before its fraction. */
   let second = Number.NaN;
-  let receivedAt = "";
-  let stageAt = "";
+  let receivedAt = asciiBytes("");
+  let stageAt = asciiBytes("");
   return (received, now) => {
     const [first, last] = [Math.floor(received * 1000), Math.floor(now * 1000)];
     const [firstSecond, lastSecond] = [Math.floor(first / 1_000_000), Math.floor(last / 1_000_000)];
     if (lastSecond !== second) {
       second = lastSecond;
-      receivedAt = `,"requestReceivedTimestamp":"${wholeSecond(second)}`;
-      stageAt = `Z","stageTimestamp":"${wholeSecond(second)}`;
+      receivedAt = receivedIn(second);
+      stageAt = asciiBytes(`Z","stageTimestamp":"${wholeSecond(second)}`);
     }
-    line.add(firstSecond === second ? receivedAt : `,"requestReceivedTimestamp":"${wholeSecond(firstSecond)}`);
+    line.addBytes(firstSecond === second ? receivedAt : receivedIn(firstSecond));
     line.addSixDigits(first - firstSecond * 1_000_000);
-    line.add(stageAt);
+    line.addBytes(stageAt);
     line.addSixDigits(last - second * 1_000_000);
   };
+}
+
+function receivedIn(second: number): Buffer {
+  return asciiBytes(`,"requestReceivedTimestamp":"${wholeSecond(second)}`);
 }
 
 /** Seconds since 1970 as far as the point. */

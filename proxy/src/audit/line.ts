@@ -28,6 +28,14 @@ export class Line {
     this.#length = end;
   }
 
+  /** Adds ASCII that is bytes already: half the price of a text of the same length, and less again of one that was put together. */
+  addBytes(bytes: Buffer): void {
+    const end = this.#length + bytes.length;
+    if (end > this.#bytes.length) this.#grow(end);
+    this.#bytes.set(bytes, this.#length);
+    this.#length = end;
+  }
+
   /** Adds any text as it stands in JSON between its quotes. Most are short and need no escape: one look at each character does it. */
   addEscaped(text: string): void {
     const end = this.#length + text.length;
@@ -69,6 +77,11 @@ export class Line {
     this.copyTo(grown, 0);
     this.#bytes = grown;
   }
+}
+
+/** A text of ASCII alone as bytes. */
+export function asciiBytes(text: string): Buffer {
+  return Buffer.from(text, "latin1");
 }
 
 /** Anything as JSON in ASCII. */
