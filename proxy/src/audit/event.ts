@@ -20,10 +20,12 @@ const originLimit = 256;
 export function createAuditFormat(): (record: AuditRecord, now: number) => Line {
   const line = new Line();
   const addTimes = createTimes(line);
-  const origins = new Map<string, Origin>();
+  const ofCallers = new Map<string, Origin>();
+  const ofTunnels = new Map<string, Origin>();
 
-  /** Most requests come from where the one before from that address did. */
+  /** Most requests come from where the one before from that address did; in between there may be the tunnels that they come by. */
   const findOrigin = (record: AuditRecord): Origin => {
+    const origins = record.caller === undefined ? ofTunnels : ofCallers;
     const last = origins.get(record.remote);
     if (last !== undefined && isFrom(last, record)) return last;
     if (origins.size >= originLimit) origins.clear();
