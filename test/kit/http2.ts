@@ -156,6 +156,8 @@ async function startTarget(identity: { cert: string; key: string }, options: Htt
     seen,
     sessions,
     connections: () => connections,
+    /** From now on it chooses nothing else of what is offered by ALPN. */
+    speakOnlyHttp1: () => void Object.assign(server, { ALPNProtocols: Buffer.from("\x08http/1.1") }),
     /** Cuts every connection without a word. */
     cut() {
       for (const socket of sockets) socket.destroy();

@@ -145,18 +145,16 @@ export class NodeTarget implements UpstreamUser {
     if (some && this.#session?.destroyed === false) this.#session.ping(() => undefined);
   }
 
-  /** Ends the connection; what is open fails. */
+  /** Ends the connection, also one that is not ready yet; what is open fails. */
   end(): void {
     const state = this.#state;
     const upstream = this.#upstream;
     this.#upstream = undefined;
     if (state.name === "dialling") state.abort.abort();
-    if (upstream === undefined) {
-      if (state.name !== "gone") this.#state = { name: "gone" };
-      return;
+    if (upstream !== undefined) {
+      this.#isLost = true;
+      upstream.destroy();
     }
-    this.#isLost = true;
-    upstream.destroy();
     this.#leave();
   }
 

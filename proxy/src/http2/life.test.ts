@@ -32,6 +32,17 @@ describe.each(http2Relays)("HTTP/2 by %s", (by) => {
     expect((await ask(next, world.request("/quick"))).body).toBe("quick");
   });
 
+  test("a target that speaks HTTP/2 no more refuses what waits for it, and the next connection does without", async () => {
+    await using world = await start();
+    expect((await ask(await world.session(), world.request("/"))).status).toBe(200);
+    world.h2target.speakOnlyHttp1();
+    const session = await world.session();
+    const goodbye = once(session, "goaway");
+    await expect(ask(session, world.request("/"))).rejects.toThrow("REFUSED_STREAM");
+    await goodbye;
+    expect((await world.tls("forward")).alpnProtocol).toBe("http/1.1");
+  });
+
   test("a target that holds back the head of an answer until it sends something else is given a reason to", async () => {
     await using world = await start({
       timeouts: { tick: 50 },

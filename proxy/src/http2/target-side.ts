@@ -234,7 +234,7 @@ export class TargetSide implements PeerListener, UpstreamUser {
     this.#relay.regulate();
   }
 
-  /** Ends the connection; what is open fails. */
+  /** Ends the connection, also one that is not ready yet; what is open fails. */
   end(): void {
     const state = this.#state;
     const upstream = this.#upstream;
@@ -244,12 +244,12 @@ export class TargetSide implements PeerListener, UpstreamUser {
     this.#relay.streams.toTarget.to = undefined;
     if (state.name === "dialling") state.abort.abort();
     upstream?.destroy();
-    if (upstream === undefined) return;
     const open = [...this.#byId.all()];
     this.#byId.clear();
     for (const stream of open) this.#lost(stream);
     for (const stream of this.#takeWaiting()) this.#relay.breakOff(stream, "REFUSED_STREAM");
     this.#relay.leave();
+    this.#relay.regulate();
   }
 
   #lost(stream: Stream): void {
