@@ -26,6 +26,8 @@ const isLong = (seconds: number) => seconds >= 120;
 const quietWithin = 45_000;
 /** Milliseconds until connections to targets must be gone by themselves: the pools keep them for 60 s. */
 const idleWithin = 75_000;
+/** Milliseconds after which clients that do not come to rest are a reason to say what is open. */
+const restsWithin = 30_000;
 
 /** Runs it to its end, and says what was found. */
 export async function soakProxy(options: SoakOptions): Promise<Verdict> {
@@ -118,7 +120,10 @@ async function progress({ proxy, crowd, world, options, began }: Run): Promise<v
 /** Clients come to rest; then everything that they left must go, at last with the targets away. */
 async function quiet(run: Run, which: "first" | "last"): Promise<Quiet> {
   const { crowd, proxy, world, options } = run;
+  const tellOpen = async () => options.say(`still open: ${await proxy.replica.read("/debug/streams")}`);
+  const waiting = setTimeout(() => void tellOpen().catch(() => undefined), restsWithin);
   await crowd.rest();
+  clearTimeout(waiting);
   const left: string[] = [];
   const gone = async (what: string, within: number, count: () => Promise<number>) => {
     const end = performance.now() + within;
