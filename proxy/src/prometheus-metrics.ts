@@ -51,7 +51,7 @@ export function createPrometheusMetrics(
   const dials = counter("upstream_dials_total", "Connections to targets that were tried.", ["result"]);
   const decisions = counter("decisions_total", "Decisions about callers.", ["step", "result"]);
   const reviews = histogram("review_duration_seconds", "Reviews by the API server.", slow, ["kind"]);
-  const cache = counter("cache_total", "Readings of the caches of reviews.", ["cache", "result"]);
+  const cache = counter("cache_total", "Readings of the caches of reviews and of tunnel tokens.", ["cache", "result"]);
   const limited = counter("limited_total", "Requests refused because their caller is over a limit.", ["limit"]);
   const connections = gauge("connections_open", "Connections of clients.", ["door"]);
   const refused = counter("connections_refused_total", "Connections not taken, being too many.", ["limit"]);

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { createRandom } from "../../../test/kit/random.ts";
 import { createAuditFormat } from "./event.ts";
 import type { Line } from "./line.ts";
 import { type AuditRecord, targetAuditIdOf, traceparentOf } from "./record.ts";
@@ -167,17 +168,18 @@ test.each(['"', "\\", "\n", "\u0000", "\u2028", "é\ud800", '"},"x":{"'])("a pat
 test("lines of many callers, connectors and addresses in any order are as if each were the first", () => {
   const format = createAuditFormat();
   const { caller, connector } = record;
+  const random = createRandom(1);
   const callers = [caller, caller && { ...caller, user: "system:serviceaccount:team-b:other" }, undefined];
   const connectors = [connector, connector && { ...connector, name: "test" }];
   for (let turn = 0; turn < 5000; turn += 1) {
     const each: AuditRecord = {
       ...record,
-      caller: callers[turn % 3],
-      connector: connectors[(turn >> 2) % 2],
-      door: turn % 5 === 0 ? "reverse" : "forward",
-      // More than are kept at a time.
-      remote: `10.1.${turn % 7}.${(turn >> 3) % 100}`,
-      protocol: turn % 11 === 0 ? "http/1.1" : "h2",
+      caller: random.pick(callers),
+      connector: random.pick(connectors),
+      door: random.pick(["forward", "reverse"] as const),
+      // Two that come again and again, and more than are kept at a time.
+      remote: `10.1.1.${random.number(2) + (random.chance(0.2) ? random.number(600) : 0)}`,
+      protocol: random.pick(["http/1.1", "h2"]),
     };
     expect(format(each, now).toString()).toBe(createAuditFormat()(each, now).toString());
   }

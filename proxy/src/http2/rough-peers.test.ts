@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { TLSSocket } from "node:tls";
 import { describe, expect, test } from "vitest";
 import {
   code32,
@@ -132,4 +133,36 @@ describe.each(http2Relays)("HTTP/2 by %s", (by) => {
     expect(await heardOf(client, expected)).toBe(expected);
     for (const { payload } of client.seen) expect(payload.toString("latin1")).not.toContain("c: d");
   });
+});
+
+// node:http2 gives its clients windows of its own, so that nothing waits for the target in this way.
+test("a client that was not read, as its target took nothing, is read again when the target is gone", async () => {
+  const windows = 1 << 26;
+  let target: TLSSocket | undefined;
+  await using world = await startHttp2Proxy({
+    onRawTarget: (socket) => {
+      target = socket.on("error", () => undefined);
+      const wide = Buffer.concat([Buffer.from([0, 4]), code32(windows)]);
+      socket.write(Buffer.concat([frame(4, 0, 0, wide), frame(8, 0, 0, code32(windows))]));
+      socket.on("data", (bytes: Buffer) => {
+        if (!hasHeaders(bytes)) return;
+        socket.pause();
+        socket.write(Buffer.concat([frame(1, 4, 1, Buffer.from([0x88])), frame(0, 1, 1, Buffer.from("answer"))]));
+      });
+    },
+  });
+  const client = await world.frames("forward", Buffer.concat([Buffer.from([0, 4]), code32(0)]));
+  client.send(get(client));
+  await client.until(({ type, id }) => type === 1 && id === 1);
+  client.send(frame(1, 4, 3, client.post("/up")));
+  for (const stream of [0, 3]) await client.until(({ type, id }) => type === 8 && id === stream);
+  client.send(repeat(3000, frame(0, 0, 3, Buffer.alloc(16_384))));
+  // Until nobody takes anything more.
+  for (let before = -1; before !== client.socket.writableLength; await sleep(300))
+    before = client.socket.writableLength;
+  expect(client.socket.writableLength).toBeGreaterThan(0);
+  target?.destroy();
+  client.send(frame(8, 0, 1, code32(100)));
+  const rest = await client.until(({ type, id }) => type === 0 && id === 1);
+  expect(rest?.payload.toString()).toBe("answer");
 });
