@@ -55,3 +55,16 @@ test("gauges return to zero after requests, watches, upgrades, refusals and abor
   expect(told.find(({ status }) => status === 101)).toMatchObject({ bytesOut: 2 });
   expect(lines.filter(({ msg }) => msg === "Tunnel closed")).toHaveLength(4);
 });
+
+test("what has its line in an audit log has none at info", async () => {
+  const told: unknown[] = [];
+  const lines: string[] = [];
+  const log = createJsonLog("info", {}, { write: (line) => lines.push(line) });
+  const audit = { record: ({ method }: { method: string }) => told.push(method), check() {} };
+  await using room = await startTestProxy({ audit, log });
+  const client = await room.forward();
+  await client.ask(requestText("GET", "/", room.authority));
+  client.socket.destroy();
+  await expect.poll(() => told).toEqual(["GET", "CONNECT"]);
+  expect(lines.filter((line) => /Tunnel closed|Request answered/.test(line))).toEqual([]);
+});
