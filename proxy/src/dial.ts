@@ -11,6 +11,7 @@ import {
   type ResolvedConnector,
 } from "@kube-connector/core";
 import { Refusal } from "./answers.ts";
+import { systemContexts, TargetContexts } from "./target-contexts.ts";
 import type { TargetSession } from "./target-session.ts";
 
 /** How the one target of a connector is reached. */
@@ -24,7 +25,7 @@ export interface DialPlan {
   /** SNI; undefined when the name to verify is an IP. */
   sni: string | undefined;
   insecureSkipVerify: boolean;
-  context: tls.SecureContext;
+  contexts: TargetContexts;
   /** Whether a certificate is for that name. */
   checkServerIdentity: NonNullable<tls.ConnectionOptions["checkServerIdentity"]>;
 }
@@ -54,9 +55,9 @@ export function planDial(connector: ResolvedConnector): DialPlan {
   const { target, tls: settings } = connector;
   const verifiedName = settings.serverName ?? target.host;
   const isIp = settings.serverName === undefined ? target.isIp : /^[\d.]+$|:/.test(verifiedName);
-  let context: tls.SecureContext;
+  let contexts: TargetContexts;
   try {
-    context = tls.createSecureContext({ ca: settings.caBundle ?? systemRoots(), minVersion: "TLSv1.2" });
+    contexts = settings.caBundle === undefined ? systemContexts() : new TargetContexts(settings.caBundle);
   } catch (error) {
     throw new Refusal(502, `The CA of connector ${connector.namespace}/${connector.name} cannot be used`, error);
   }
@@ -67,15 +68,9 @@ export function planDial(connector: ResolvedConnector): DialPlan {
     verifiedName,
     sni: isIp ? undefined : verifiedName,
     insecureSkipVerify: settings.insecureSkipVerify,
-    context,
+    contexts,
     checkServerIdentity: (_host, certificate) => tls.checkServerIdentity(verifiedName, certificate),
   };
-}
-
-/** The machine's roots, or Node's own where the machine has none (an image without ca-certificates). */
-function systemRoots(): string[] {
-  const system = tls.getCACertificates("system");
-  return system.length > 0 ? system : tls.getCACertificates("bundled");
 }
 
 /**
@@ -128,13 +123,13 @@ function connectTo(address: string, plan: DialPlan, options: DialOptions): Promi
       host: address,
       port: plan.port,
       ...(plan.sni === undefined ? {} : { servername: plan.sni }),
-      secureContext: plan.context,
+      secureContext: offered?.isClassic === true ? plan.contexts.classicKey : plan.contexts.bothKeys,
       rejectUnauthorized: !plan.insecureSkipVerify,
       checkServerIdentity: plan.checkServerIdentity,
       ALPNProtocols: options.protocols ?? http1,
       allowHalfOpen: true,
       ...(options.onread === undefined ? {} : { onread: options.onread }),
-      ...(offered === undefined ? {} : { session: offered }),
+      ...(offered === undefined ? {} : { session: offered.session }),
     };
     const socket = tls.connect(how);
     let connected = false;

@@ -4,6 +4,13 @@ import type { Clock } from "@kube-connector/core";
 /** Milliseconds for which one look at a target's certificate counts. */
 const counts = 60_000;
 
+/** What a connection to a target may begin with. */
+export interface KeptSession {
+  session: Buffer;
+  /** Whether it was agreed on by a classic key (`TargetContexts`). */
+  isClassic: boolean;
+}
+
 /**
  * The TLS session of the last handshake in which a target showed its certificate. A connection that resumes it proves by
  * the session's secret that it leads to the same target. It belongs to one pool, so to one connector, address, CA and
@@ -11,25 +18,27 @@ const counts = 60_000;
  */
 export class TargetSession {
   readonly #clock: Clock;
-  #kept: { session: Buffer; until: number } | undefined;
+  #kept: (KeptSession & { until: number }) | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
   /** What a connection may begin with now; undefined when the target has to show its certificate. */
-  get current(): Buffer | undefined {
-    return this.#kept !== undefined && this.#clock.monotonic() < this.#kept.until ? this.#kept.session : undefined;
+  get current(): KeptSession | undefined {
+    return this.#kept !== undefined && this.#clock.monotonic() < this.#kept.until ? this.#kept : undefined;
   }
 
   /** To be told of a connection that has just been verified, with what it began with, and when. */
-  verified(socket: TLSSocket, offered: Buffer | undefined, began: number): void {
+  verified(socket: TLSSocket, offered: KeptSession | undefined, began: number): void {
     if (offered !== undefined) {
       // A resumed one has seen no certificate, so the time is not counted anew. One that was not shows that it is forgotten there.
       if (!socket.isSessionReused()) this.forget();
     } else if (socket.getProtocol() === "TLSv1.3") {
+      const { name } = socket.getEphemeralKeyInfo() as { name?: string };
+      const isClassic = name === "X25519";
       socket.once("session", (session) => {
-        this.#kept = { session: withoutCertificate(session), until: began + counts };
+        this.#kept = { session: withoutCertificate(session), isClassic, until: began + counts };
       });
     }
   }

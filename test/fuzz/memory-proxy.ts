@@ -1,10 +1,10 @@
-import { createSecureContext } from "node:tls";
 import { parseAddress, type ResolvedConnector, Secret, silentLog, systemClock } from "@kube-connector/core";
 import { defaultLimits, defaultTimeouts, noMetrics } from "@kube-connector/proxy";
 // oxlint-disable import/no-relative-packages -- what is fuzzed is inside of the proxy, not in its index
 import type { AuditRecord } from "../../proxy/src/audit/record.ts";
 import type { Collaborators } from "../../proxy/src/gate.ts";
 import { ClientConnection } from "../../proxy/src/http1/relay.ts";
+import { systemContexts } from "../../proxy/src/target-contexts.ts";
 import { Pool, UpstreamConnection } from "../../proxy/src/upstream.ts";
 // oxlint-enable import/no-relative-packages
 import { TestAccess, TestSource, testToken } from "../kit/test-proxy.ts";
@@ -73,7 +73,7 @@ export function createMemoryProxy(connector = memoryConnector): Subject {
     verifiedName: name,
     sni: name,
     insecureSkipVerify: false,
-    context: createSecureContext(),
+    contexts: systemContexts(),
     checkServerIdentity: () => undefined,
   };
   const shared = {
