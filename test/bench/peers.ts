@@ -15,6 +15,7 @@ import {
 import { resolvedParts } from "../kit/resolved.ts";
 import { listPath, rules } from "./asked.ts";
 import { openTls } from "./clients.ts";
+import { type HaproxyDoor, haproxyConfig, kubeconfig, nginxProxy, nginxTarget } from "./peer-configs.ts";
 import { freePort, listening, measuredCore, otherCore, type Started, start } from "./machine.ts";
 
 // One target and the proxies before it. All have certificates of one kind (P-256), verify the target, keep their
@@ -90,6 +91,11 @@ export interface Bench extends AsyncDisposable {
   ours(name: string, options: OurOptions): Promise<Subject>;
   /** A byte pipe in front of another target; with its CA, if that is not the bench's, and what both sides agree on by ALPN. */
   byteInFrontOf(port: number, options?: { caBundle?: string; protocol?: "h2" }): Promise<Subject>;
+  /** A haproxy in front of another target, with its CA, the token to send, and the protocol of both sides. */
+  haproxyInFrontOf(
+    port: number,
+    options: { caBundle: string; token: string; protocol: HaproxyDoor["protocol"] },
+  ): Promise<Subject>;
   /** A folder with one connector, as a proxy reads it. */
   connectors(): Promise<string>;
   /** The connector's tunnel token. */
@@ -147,9 +153,14 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
     Array.from({ length: 10 }, () => freePort()),
   )) as [number, number, number, number, number, number, number, number, number, number];
   await writeFile(join(folder, "target.conf"), nginxTarget(folder, files, { target, target2, status }));
-  await writeFile(join(folder, "proxy.conf"), nginxProxy(folder, files, { nginx, nginx2, target }));
-  await writeFile(join(folder, "haproxy.cfg"), haproxyProxy(files, { haproxy, haproxy2, haproxy3, target, target2 }));
-  await writeFile(join(folder, "kubeconfig"), kubeconfig(target, files.ca));
+  await writeFile(join(folder, "proxy.conf"), nginxProxy(folder, files, { nginx, nginx2, target, token }));
+  const doors: readonly HaproxyDoor[] = [
+    { listen: haproxy, target, protocol: "http/1.1", reuse: "always", ca: files.ca, token },
+    { listen: haproxy2, target: target2, protocol: "h2", reuse: "always", ca: files.ca, token },
+    { listen: haproxy3, target: target2, protocol: "h2", reuse: "never", ca: files.ca, token },
+  ];
+  await writeFile(join(folder, "haproxy.cfg"), haproxyConfig(files, doors));
+  await writeFile(join(folder, "kubeconfig"), kubeconfig(target, files.ca, token));
   await bundleOurProxy(folder);
   const nginxOf = (file: string) => ["nginx", "-e", "stderr", "-p", folder, "-c", join(folder, file)];
   const parts = { ca: testCa.certificate, ...identity, token };
@@ -239,6 +250,16 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
     const pipe = await own(measuredCore, node("byte-pipe.ts", asked), { ready: "ready" });
     return peer("byte pipe", pipe, listen);
   };
+  const haproxyInFrontOf: Bench["haproxyInFrontOf"] = async (port, { caBundle, token: sent, protocol }) => {
+    const listen = await freePort();
+    const [ca, file] = [join(folder, `ca-${listen}.pem`), join(folder, `haproxy-${listen}.cfg`)];
+    await writeFile(ca, caBundle);
+    const door = { listen, target: port, protocol, reuse: "always", ca, token: sent } as const;
+    await writeFile(file, haproxyConfig(files, [door]));
+    const one = await own(measuredCore, ["haproxy", "-q", "-db", "-f", file]);
+    await listening(listen);
+    return peer("haproxy", one, listen);
+  };
   return {
     subjects: {
       nginx: peer("nginx", started.nginx, nginx),
@@ -262,6 +283,7 @@ async function prepare(stack: AsyncDisposableStack): Promise<Bench> {
     connectors: () => connectors({ port: target }),
     ours,
     byteInFrontOf,
+    haproxyInFrontOf,
     async answered() {
       const text = await (await fetch(`http://127.0.0.1:${status}/`)).text();
       return Number(/requests\s+\d+ \d+ (\d+)/.exec(text)?.[1]);
@@ -300,99 +322,4 @@ async function adminToken(plane: ControlPlane): Promise<string> {
   });
   const audience = "https://kubernetes.default.svc.cluster.local";
   return (await requestToken(plane.admin, { namespace: "team-a", serviceAccount: "admin", audience })).reveal();
-}
-
-interface Files {
-  ca: string;
-  certificate: string;
-  key: string;
-  both: string;
-}
-
-/** What both nginx have in common; one process, no master. */
-function nginxParts(folder: string, files: Files): { global: string; http: string; tls: string } {
-  return {
-    global: `daemon off; master_process off; pid ${folder}/nginx-${Math.random()}.pid; error_log stderr crit;
-events { worker_connections 8000; }`,
-    http: `access_log off; keepalive_requests 100000000; keepalive_timeout 1h; tcp_nodelay on;
-client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy; fastcgi_temp_path ${folder}/f;
-uwsgi_temp_path ${folder}/u; scgi_temp_path ${folder}/s;`,
-    tls: `ssl_certificate ${files.certificate}; ssl_certificate_key ${files.key};
-ssl_protocols TLSv1.2 TLSv1.3;`,
-  };
-}
-
-function nginxTarget(folder: string, files: Files, ports: { target: number; target2: number; status: number }): string {
-  const { global, http, tls } = nginxParts(folder, files);
-  const { target, target2, status } = ports;
-  return `${global}
-http { ${http} open_file_cache max=10; default_type application/json; http2_max_concurrent_streams 1000;
-server { listen 127.0.0.1:${target} ssl backlog=4096; listen 127.0.0.1:${target2} ssl http2 backlog=4096; ${tls}
-root ${folder}/www; location /api/ { try_files /small =404; } location = /api/v1/configmaps { try_files /big =404; } }
-server { listen 127.0.0.1:${status}; location / { stub_status; } } }`;
-}
-
-function nginxProxy(
-  folder: string,
-  files: Files,
-  { nginx, nginx2, target }: { nginx: number; nginx2: number; target: number },
-): string {
-  const { global, http, tls } = nginxParts(folder, files);
-  return `${global}
-http { ${http}
-upstream target { server 127.0.0.1:${target}; keepalive 1024; keepalive_requests 100000000; keepalive_timeout 1h; }
-server { listen 127.0.0.1:${nginx} ssl backlog=4096; listen 127.0.0.1:${nginx2} ssl http2 backlog=4096; ${tls}
-location / { proxy_pass https://target; proxy_http_version 1.1; proxy_set_header Connection "";
-proxy_set_header Host 127.0.0.1:${target}; proxy_set_header Authorization "Bearer ${token}"; proxy_buffering off;
-proxy_request_buffering off; proxy_read_timeout 1h; proxy_ssl_verify on; proxy_ssl_trusted_certificate ${files.ca};
-proxy_ssl_name localhost; proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.2 TLSv1.3; } } }`;
-}
-
-function haproxyProxy(
-  files: Files,
-  ports: { haproxy: number; haproxy2: number; haproxy3: number; target: number; target2: number },
-): string {
-  const { haproxy, haproxy2, haproxy3, target, target2 } = ports;
-  const server = `server one 127.0.0.1:${target2} ssl verify required ca-file ${files.ca} sni str(localhost) alpn h2`;
-  return `global
-  nbthread 1
-  maxconn 4000
-defaults
-  mode http
-  timeout connect 10s
-  timeout client 1h
-  timeout server 1h
-frontend door
-  bind 127.0.0.1:${haproxy} ssl crt ${files.both} alpn http/1.1
-  http-request set-header Authorization "Bearer ${token}"
-  default_backend target
-frontend door2
-  bind 127.0.0.1:${haproxy2} ssl crt ${files.both} alpn h2
-  http-request set-header Authorization "Bearer ${token}"
-  default_backend target2
-frontend door3
-  bind 127.0.0.1:${haproxy3} ssl crt ${files.both} alpn h2
-  http-request set-header Authorization "Bearer ${token}"
-  default_backend target3
-backend target
-  http-reuse always
-  server one 127.0.0.1:${target} ssl verify required ca-file ${files.ca} sni str(localhost) alpn http/1.1
-backend target2
-  http-reuse always
-  ${server}
-backend target3
-  http-reuse never
-  ${server}
-`;
-}
-
-function kubeconfig(target: number, ca: string): string {
-  return JSON.stringify({
-    apiVersion: "v1",
-    kind: "Config",
-    clusters: [{ name: "c", cluster: { server: `https://127.0.0.1:${target}`, "certificate-authority": ca } }],
-    users: [{ name: "u", user: { token } }],
-    contexts: [{ name: "c", context: { cluster: "c", user: "u" } }],
-    "current-context": "c",
-  });
 }

@@ -156,9 +156,10 @@ func once(a asked) {
 
 // Each request is sent when its time has come, whether earlier ones have their answers or not. Prints, for each server, the
 // milliseconds that those shares of its requests took at most. The first turn is not counted.
+// Writes the quantiles of each turn of each server, in milliseconds.
 func paced(a asked) {
 	debug.SetGCPercent(1000)
-	took := make([][]float64, len(a.Servers))
+	quantiles := make([][][]float64, len(a.Servers))
 	transports := make([]*http.Transport, len(a.Servers))
 	for i, server := range a.Servers {
 		t := connection(server)
@@ -170,7 +171,7 @@ func paced(a asked) {
 	}
 	for turn := range a.Turns + 1 {
 		for i, server := range a.Servers {
-			results := make([]float64, a.Count)
+			took := make([]float64, a.Count)
 			var all sync.WaitGroup
 			next := time.Now()
 			for n := range a.Count {
@@ -179,20 +180,20 @@ func paced(a asked) {
 				all.Go(func() {
 					began := time.Now()
 					drain(get(transports[i], server, a.Path))
-					results[n] = time.Since(began).Seconds() * 1000
+					took[n] = time.Since(began).Seconds() * 1000
 				})
 			}
 			all.Wait()
-			if turn > 0 {
-				took[i] = append(took[i], results...)
+			// The first one makes the connections.
+			if turn == 0 {
+				continue
 			}
-		}
-	}
-	quantiles := make([][]float64, len(took))
-	for i, all := range took {
-		sort.Float64s(all)
-		for _, share := range a.Shares {
-			quantiles[i] = append(quantiles[i], all[int(share*float64(len(all)))])
+			sort.Float64s(took)
+			of := make([]float64, len(a.Shares))
+			for at, share := range a.Shares {
+				of[at] = took[int(share*float64(len(took)))]
+			}
+			quantiles[i] = append(quantiles[i], of)
 		}
 	}
 	check(json.NewEncoder(os.Stdout).Encode(quantiles))
