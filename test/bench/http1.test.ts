@@ -12,7 +12,7 @@ import { createCallerLimiter } from "../../proxy/src/limits/callers.ts";
 import { resolvedConnector } from "../kit/resolved.ts";
 import { listPath } from "./asked.ts";
 import { ask, getText, inLanes, openTls, openTunnel } from "./clients.ts";
-import { figure } from "./figure.ts";
+import { figure, nginxHandshake } from "./figure.ts";
 import { compareFirstAnswers } from "./first-answers.ts";
 import { buildGoPeer } from "./go-peer.ts";
 import { cpuPerRequest, sleep } from "./load.ts";
@@ -138,6 +138,8 @@ test("new connections", async () => {
   const once = await compare(names, oneShot(1));
   table("TLS (ours: CONNECT, TLS) and one GET", "ms CPU", once);
   figure("h1 new CONNECT, TLS and request", median(once.ours), "ms", { atMost: 1 });
+  const elsewhere = nginxHandshake * median(ratios(once, "ours", "nginx"));
+  figure(`h1 new CONNECT, TLS and request where nginx takes ${nginxHandshake} ms`, elsewhere, "ms", { atMost: 1 });
   const kubectl = await compare(["ours, whole"], oneShot(3));
   const persecond = 1000 / median(kubectl["ours, whole"]);
   figure("h1 one-shot clients of 3 requests a second and core, by CPU", persecond, "1/s", { atLeast: 300 });

@@ -8,7 +8,7 @@
 import { loadavg } from "node:os";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openTls } from "./clients.ts";
-import { figure } from "./figure.ts";
+import { figure, nginxHandshake } from "./figure.ts";
 import { compareFirstAnswers } from "./first-answers.ts";
 import { buildGoPeer } from "./go-peer.ts";
 import { cpuPerRequest, cpuUnder, sleep } from "./load.ts";
@@ -127,6 +127,11 @@ test("new connections", async () => {
   const cpu = await compare(peers, measure);
   table("TLS (ours: CONNECT, TLS, and TLS to the target) and one GET", "ms CPU", cpu);
   figure("h2 new CONNECT, TLS and request", median(cpu.ours), "ms", { atMost: 1.8 });
+  figure("h2 new CONNECT, TLS and request, of the byte pipe", median(ratios(cpu, "byte pipe", "ours")), "x", {
+    atLeast: 0.9,
+  });
+  const elsewhere = nginxHandshake * median(ratios(cpu, "ours", "nginx"));
+  figure(`h2 new CONNECT, TLS and request where nginx takes ${nginxHandshake} ms`, elsewhere, "ms", { atMost: 1.8 });
 });
 
 test("the first answer of a new client", async () => {
