@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import http2 from "node:http2";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Fault } from "@kube-connector/core";
 import { describe, expect, test } from "vitest";
 import { ask, type Http2ProxyOptions, http2Relays, startHttp2Proxy } from "../../../test/kit/http2.ts";
@@ -114,6 +115,30 @@ describe.each(http2Relays)("HTTP/2 by %s", (by) => {
     expect(world.h2target.seen).toEqual([]);
     world.access.fault = undefined;
     expect((await ask(session, world.request("/up", { ":method": "POST" }), body)).body).toHaveLength(50_000);
+  });
+
+  test("bodies that waited for a refusal leave room for one that is under way", async () => {
+    await using world = await start();
+    const session = await world.session();
+    const upload = world.request("/up", { ":method": "POST" });
+    const underWay = session.request(upload, { endStream: false });
+    let echoedBack = "";
+    const ended = once(underWay, "end");
+    underWay.on("data", (chunk: Buffer) => (echoedBack += chunk.toString()));
+    underWay.write("first, ");
+    await once(underWay, "data");
+    const known = Promise.withResolvers<void>();
+    world.access.may = () => known.promise;
+    const refused = Array.from({ length: 6 }, () => ask(session, upload, Buffer.alloc(100_000)));
+    // Until the client has sent what it may.
+    const window = () => session.state.remoteWindowSize;
+    for (let before: number | undefined = -1; before !== window(); await sleep(200)) before = window();
+    underWay.end("last");
+    await sleep(50);
+    known.reject(new Fault("permission_denied", "team-a may not"));
+    for (const one of refused) expect((await one).status).toBe(403);
+    await ended;
+    expect(echoedBack).toBe("first, last");
   });
 
   for (const headerTableSize of [0, 4096, 65_536]) {

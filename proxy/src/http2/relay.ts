@@ -22,6 +22,7 @@ import { type ErrorName, Http2Error } from "./errors.ts";
 import { endStreamCleanly } from "./ending.ts";
 import { openStreamOf } from "./open-stream.ts";
 import { ownAnswer } from "./message.ts";
+import type { Flow } from "./flow.ts";
 import { Peer, settingNames, windowLimit } from "./peer.ts";
 import { RequestTokens } from "./request-tokens.ts";
 import { decide, type Passed } from "./steps.ts";
@@ -171,7 +172,7 @@ export class Http2Connection implements RelayCore {
       return;
     }
     stream.phase = "own";
-    stream.toTarget.drop();
+    this.#drop(stream.toTarget);
     this.#target.drop(stream);
     this.#report(stream, { status: refusal.http, refusal, bytesIn: stream.toTarget.bytes, bytesOut: 0 });
     const { fields, body } = ownAnswer(refusal, stream.request.method);
@@ -197,8 +198,8 @@ export class Http2Connection implements RelayCore {
     const own = stream.phase === "own";
     stream.phase = "closed";
     this.streams.close(stream.id, how);
-    stream.toTarget.drop();
-    stream.toClient.drop();
+    this.#drop(stream.toTarget);
+    this.#drop(stream.toClient);
     this.#target.drop(stream);
     if (stream.counted) this.collaborators.metrics.streams("watch", -1);
     if (!own) this.#report(stream, goneOutcome(stream.outcome));
@@ -208,6 +209,15 @@ export class Http2Connection implements RelayCore {
   }
 
   // Windows.
+
+  /** What waited counted against all other streams: they have its room now. */
+  #drop(flow: Flow): void {
+    const { queued } = flow;
+    flow.drop();
+    if (queued === 0) return;
+    this.topUp();
+    this.regulate();
+  }
 
   topUp(stream?: Stream): void {
     const target = this.#target.peer;

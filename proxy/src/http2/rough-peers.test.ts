@@ -166,3 +166,34 @@ test("a client that was not read, as its target took nothing, is read again when
   const rest = await client.until(({ type, id }) => type === 0 && id === 1);
   expect(rest?.payload.toString()).toBe("answer");
 });
+
+test("a target that was not read, as its client took its windows back, is read again when the stream is ended", async () => {
+  const windows = 1 << 24;
+  let target: TLSSocket | undefined;
+  await using world = await startHttp2Proxy({
+    onRawTarget: (socket) => {
+      socket.on("error", () => undefined).write(frame(4, 0, 0));
+      socket.on("data", (bytes: Buffer) => {
+        if (hasHeaders(bytes)) target = socket;
+      });
+    },
+  });
+  world.source.put({ ...world.connector, policy: { preset: "Full" } });
+  const window = (size: number) => Buffer.concat([Buffer.from([0, 4]), code32(size)]);
+  const client = await world.frames("forward", window(windows));
+  client.send(frame(8, 0, 0, code32(windows)), frame(1, 5, 1, client.get("/api/v1/secrets?watch=1")));
+  await expect.poll(() => target).toBeDefined();
+  client.send(frame(1, 5, 3, client.get("/api/v1/pods")));
+  target?.write(frame(1, 4, 1, Buffer.from([0x88])));
+  await client.until(({ type, id }) => type === 1 && id === 1);
+  client.send(frame(4, 0, 0, window(0)));
+  await client.pinged();
+  target?.write(repeat(100, frame(0, 0, 1, Buffer.alloc(16_384))));
+  await sleep(300);
+  target?.write(frame(1, 5, 3, Buffer.from([0x89])));
+  await sleep(100);
+  expect(client.status(3)).toBeUndefined();
+  world.source.put({ ...world.connector, policy: { preset: "ReadOnly" } });
+  await client.until(({ type, id }) => type === 1 && id === 3);
+  expect(client.status(3)).toBe(204);
+});
