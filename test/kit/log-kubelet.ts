@@ -194,7 +194,8 @@ export class LogKubelet {
       const what = query.previous === true ? "previous terminated container not found" : "waiting to start";
       throw refused("invalid_argument", 400, what);
     }
-    const stream = Readable.from(this.#send(life, pod, query, signal), { objectMode: false, highWaterMark: 65_536 });
+    const bytes = life.removed === true ? gone() : this.#send(life, pod, query, signal);
+    const stream = Readable.from(bytes, { objectMode: false, highWaterMark: 65_536 });
     this.streams += 1;
     this.mostStreams = Math.max(this.mostStreams, this.streams);
     stream.once("close", () => {
@@ -204,10 +205,6 @@ export class LogKubelet {
   };
 
   async *#send(life: Life, pod: LogPod, query: Query, signal: AbortSignal): AsyncGenerator<Buffer> {
-    if (life.removed === true) {
-      yield Buffer.from("unable to retrieve container logs for containerd://64d80cdea94a");
-      return;
-    }
     const since = query.sinceTime?.slice(0, 19) ?? "";
     for (let next = life.from; ; ) {
       const lines: Buffer[] = [];
@@ -241,6 +238,10 @@ export class LogKubelet {
       });
     }
   }
+}
+
+function* gone(): Generator<Buffer> {
+  yield Buffer.from("unable to retrieve container logs for containerd://64d80cdea94a");
 }
 
 export function refused(code: "not_found" | "invalid_argument" | "permission_denied", status: number, message: string) {

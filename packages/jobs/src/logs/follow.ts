@@ -43,6 +43,8 @@ const endSeenWithin = 5_000;
 const silentAfterEnd = 10_000;
 /** Milliseconds in which a restart must be seen, before a stream that does not fit counts as rotated. */
 const restartSeenWithin = 2_000;
+/** A container's end is told in whole seconds, cut off. */
+const wholeSecond = 1_000;
 /** Milliseconds for which 403 must be the answer to be believed. */
 const forbiddenFor = 15_000;
 /** Refusals (400) of a container that has ended, before its log counts as not to be had. */
@@ -233,9 +235,14 @@ export class Follow {
       return await this.#refusal(stream, { previous, over });
     }
     this.#forbiddenSince = undefined;
+    // Nothing says whose a first stream is: it is the next run's when that began after the last news, so more is waited for.
+    const mayBeNext = filter.sinceTime === undefined && !previous && this.#news.restarts;
+    stream.on("error", () => undefined);
+    if (mayBeNext) await this.#waitUntil(() => this.#restarted || this.#gone, restartSeenWithin);
     const openedAt = room.clock.monotonic();
     const sure = this.#suspected === restart;
-    const intake = createIntake({ part, filter, room, sure, resumed: filter.sinceTime !== undefined });
+    const isOurs = (stamp: string) => !mayBeNext || this.#mayBeOurs(stamp);
+    const intake = createIntake({ part, filter, room, sure, resumed: filter.sinceTime !== undefined, isOurs });
     const outcome = await this.#read(stream, intake, attempt);
     if (intake.kept()) this.#failures = 0;
     if (outcome === "unfit") return await this.#suspect(restart);
@@ -257,6 +264,11 @@ export class Follow {
     this.#setState("reconnecting");
     if (this.#isLikely) return 1;
     return backoff(this.#failures++, 800, 30_000, room.random);
+  }
+
+  /** Whether a stream's first line, of that time, may be ours: as far as is known by now our run had not ended before it. */
+  #mayBeOurs(stamp: string): boolean {
+    return !this.#restarted || !(Date.parse(stamp) >= this.#endedAt + wholeSecond);
   }
 
   /** Takes a stream's bytes until it ends. Rejects only when they cannot be stored. */
@@ -290,7 +302,6 @@ export class Follow {
       cancel();
       attempt.signal.removeEventListener("abort", abort);
       this.#stopping.signal.removeEventListener("abort", abort);
-      stream.on("error", () => {});
       stream.destroy();
     }
   }

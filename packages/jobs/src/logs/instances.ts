@@ -16,6 +16,8 @@ export interface ContainerNews {
   ended?: string;
   /** When the run before it ended. */
   previousEnded?: string;
+  /** It is started again when it ends, perhaps. */
+  restarts: boolean;
   /** It has ended and may be started again at any moment, which is seen a little later. */
   unsettled: boolean;
   /** The pod was put out by its node. */
@@ -32,19 +34,23 @@ export function containersOf(pod: Pod): ContainerNews[] {
       (one) => one.type === "DisruptionTarget" && one.status === "True" && /Evict/.test(one.reason ?? ""),
     );
   const hasEnded = phase === "Succeeded" || phase === "Failed";
-  const restarts = pod.spec?.["restartPolicy"] !== "Never";
+  const allRestart = pod.spec?.["restartPolicy"] !== "Never";
   const sidecars = new Set(
     pod.spec?.initContainers?.filter((one) => one.restartPolicy === "Always").map((one) => one.name),
   );
-  return [...initContainerStatuses, ...containerStatuses].map((status) => ({
-    pod: name,
-    podUid: uid,
-    container: status.name,
-    restart: status.restartCount,
-    evicted,
-    unsettled: !hasEnded && status.state?.terminated !== undefined && (restarts || sidecars.has(status.name)),
-    ...lifeOf(status),
-  }));
+  return [...initContainerStatuses, ...containerStatuses].map((status) => {
+    const restarts = !hasEnded && (allRestart || sidecars.has(status.name));
+    return {
+      pod: name,
+      podUid: uid,
+      container: status.name,
+      restart: status.restartCount,
+      evicted,
+      restarts,
+      unsettled: restarts && status.state?.terminated !== undefined,
+      ...lifeOf(status),
+    };
+  });
 }
 
 function lifeOf({
@@ -52,12 +58,12 @@ function lifeOf({
   lastState = {},
 }: ContainerStatus): Pick<ContainerNews, "started" | "ended" | "previousEnded"> {
   const before = lastState.terminated;
-  if (state.running !== undefined)
-    return { started: true, ...(before === undefined ? {} : { previousEnded: before.finishedAt ?? "" }) };
+  const previous = before === undefined ? {} : { previousEnded: before.finishedAt ?? "" };
+  if (state.running !== undefined) return { started: true, ...previous };
   if (state.terminated !== undefined) {
     // Without a start it never ran: there is no log.
     const ran = state.terminated.startedAt !== undefined && state.terminated.startedAt !== null;
-    return { started: ran, ended: state.terminated.finishedAt ?? "" };
+    return { started: ran, ended: state.terminated.finishedAt ?? "", ...previous };
   }
   // Waiting to be started again, the last state is still that of the latest run: its count grows with the new container.
   return before === undefined ? { started: false } : { started: true, ended: before.finishedAt ?? "" };
@@ -65,7 +71,8 @@ function lifeOf({
 
 /** The same of a container that has ended, as the history has it. */
 export function newsOfExit({ pod, podUid, container, restart, finishedAt = "" }: ContainerExit): ContainerNews {
-  return { pod, podUid, container, restart, started: true, ended: finishedAt, unsettled: false, evicted: false };
+  const ended = { ended: finishedAt, restarts: false, unsettled: false, evicted: false };
+  return { pod, podUid, container, restart, started: true, ...ended };
 }
 
 /** What to do about one run of a container. */

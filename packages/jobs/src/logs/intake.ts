@@ -30,7 +30,7 @@ const longestNote = 1_024;
 
 /**
  * `sure`: a stream that does not fit has lost lines, and nothing else can be the reason. `resumed`: the stream began within
- * what we have, so its first bytes may be the end of a line that began before.
+ * what we have, so its first bytes may be the end of a line that began before. `isOurs`: asked about the first line's time.
  */
 export function createIntake(options: {
   part: Part;
@@ -38,8 +38,9 @@ export function createIntake(options: {
   room: FollowRoom;
   sure: boolean;
   resumed: boolean;
+  isOurs: (stamp: string) => boolean;
 }): Intake {
-  const { part, filter, room, sure, resumed } = options;
+  const { part, filter, room, sure, resumed, isOurs } = options;
   const splitter = new LineSplitter(room.lineBytes, room.masks);
   let batch: Buffer[] = [];
   let bytes = 0;
@@ -81,6 +82,8 @@ export function createIntake(options: {
       return;
     }
     if (first) {
+      unfit = !began && !isOurs(stamp);
+      if (unfit) return;
       began = true;
       const verdict = filter.judge(stamp);
       keeping = verdict !== "skip";

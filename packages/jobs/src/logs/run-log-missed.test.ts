@@ -1,4 +1,5 @@
 // What nobody has seen in time is marked, whoever learns of it and how.
+import { sleep } from "@kube-connector/core";
 import { describe, expect, test } from "vitest";
 import { logRoom, sorted, until } from "../../../../test/kit/log-room.ts";
 
@@ -72,5 +73,58 @@ describe.concurrent("what was missed", { timeout: 60_000 }, () => {
       ["report/unseen#0", ["!gap PodDeleted"]],
     ]);
     expect(gaps.length).toBe(1);
+  });
+
+  test("a run that begins before its predecessor's stream is opened has its own lines alone, and so has that one", async (t) => {
+    const { kubelet, start, see, end, read, clock, gaps } = logRoom(t);
+    const pod = kubelet.pod("report-a");
+    pod.restartPolicy = "OnFailure";
+    const main = pod.container("main");
+    main.start();
+    main.write("zero");
+    const before = pod.object();
+    main.end();
+    await sleep(clock, 1_500);
+    main.start();
+    main.write("one");
+    const log = await start();
+    log.observe([before], []);
+    await sleep(clock, 700);
+    see(log);
+    main.end();
+    see(log);
+    await end(log);
+    expect(sorted(read("merged.log").byLabel)).toEqual([
+      ["report-a/main#0", ["zero"]],
+      ["report-a/main#1", ["one"]],
+    ]);
+    expect(gaps).toEqual([]);
+  });
+
+  test("a stream that was opened before its run ended is read, also when that is known before its first line", async (t) => {
+    const { kubelet, start, see, end, read, clock, gaps } = logRoom(t);
+    const pod = kubelet.pod("report-a");
+    pod.restartPolicy = "OnFailure";
+    const main = pod.container("main");
+    main.start();
+    main.write("zero");
+    const log = await start();
+    see(log);
+    await until(() => kubelet.streams > 0);
+    main.end();
+    main.life.removed = true;
+    await sleep(clock, 1_100);
+    main.start();
+    main.write("one");
+    see(log);
+    await sleep(clock, 2_000);
+    main.end();
+    see(log);
+    await end(log);
+    expect(sorted(read("merged.log").byLabel)).toEqual([
+      ["report-a/main#0", ["zero"]],
+      ["report-a/main#1", ["one"]],
+    ]);
+    expect(gaps).toEqual([]);
   });
 });

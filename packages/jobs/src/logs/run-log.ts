@@ -185,8 +185,9 @@ async function collect(options: RunLogOptions, doing: string): Promise<RunLog> {
   function follow(part: Part): void {
     if (leaving.signal.aborted) return;
     const { pod, podUid, container, restart } = part.facts;
-    const unseen = { pod, podUid, container, restart, started: true, unsettled: false, evicted: false };
-    const one = new Follow(part, seen.get(containerKey(part.facts)) ?? unseen, room);
+    const unseen = { started: true, restarts: false, unsettled: false, evicted: false };
+    const news = seen.get(containerKey(part.facts)) ?? { pod, podUid, container, restart, ...unseen };
+    const one = new Follow(part, news, room);
     follows.set(part, one);
     if (goneUids.has(podUid)) one.gone();
     void one.done.then(() => follows.get(part) === one && follows.delete(part));
