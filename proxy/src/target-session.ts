@@ -35,8 +35,8 @@ export class TargetSession {
       // A resumed one has seen no certificate, so the time is not counted anew. One that was not shows that it is forgotten there.
       if (!socket.isSessionReused()) this.forget();
     } else if (socket.getProtocol() === "TLSv1.3") {
-      const { name } = socket.getEphemeralKeyInfo() as { name?: string };
-      const isClassic = name === "X25519";
+      const key: { name?: string } | null = socket.getEphemeralKeyInfo();
+      const isClassic = key?.name === "X25519";
       socket.once("session", (session) => {
         this.#kept = { session: withoutCertificate(session), isClassic, until: began + counts };
       });
