@@ -203,8 +203,9 @@ export const fieldCases: Record<string, FieldCase> = {
     pod: { spec: { hostname: "patched", enableServiceLinks: false } },
   },
   "restartPolicy OnFailure": {
+    // The first run's log can be had as long as the second one lives.
     fields: script(
-      "test -e /scratch/was && sleep 2 && echo second && exit 0; touch /scratch/was; echo first; sleep 2; exit 6",
+      "test -e /scratch/was && sleep 10 && echo second && exit 0; touch /scratch/was; echo first; sleep 2; exit 6",
       {
         restartPolicy: "OnFailure",
         backoffLimit: 3,

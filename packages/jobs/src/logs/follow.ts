@@ -86,6 +86,8 @@ export class Follow {
   #doubt = false;
   /** When (monotonic) the container's end was first known. */
   #overSince: number | undefined;
+  /** When it ended, milliseconds since 1970; NaN when that is not known. */
+  #endedAt = Number.NaN;
   /** When (monotonic) a stream ended as a log does, so that its confirmation alone is missing. */
   #likelyAt: number | undefined;
   /** Where the last stream ended that ended well: bytes without a newline, and lines of ours that it had not sent. */
@@ -176,13 +178,10 @@ export class Follow {
 
   #noteEnd(): void {
     if (this.#over) this.#overSince ??= this.#room.clock.monotonic();
-  }
-
-  /** When it ended, milliseconds since 1970; NaN when that is not known. */
-  get #endedAt(): number {
     const { restart, ended, previousEnded } = this.#news;
     const back = restart - this.part.facts.restart;
-    return Date.parse((back === 0 ? ended : back === 1 ? previousEnded : undefined) ?? "");
+    // A status tells of the run before until its node has removed that one.
+    this.#endedAt = Date.parse((back === 0 ? ended : back === 1 ? previousEnded : "") ?? "") || this.#endedAt;
   }
 
   /** Reads one stream, when its turn has come. Answers with the milliseconds to wait before the next. */
@@ -241,7 +240,7 @@ export class Follow {
     if (mayBeNext) await this.#waitUntil(() => this.#restarted || this.#gone, restartSeenWithin);
     const openedAt = room.clock.monotonic();
     const sure = this.#suspected === restart;
-    const isOurs = (stamp: string) => !mayBeNext || this.#mayBeOurs(stamp);
+    const isOurs = (stamp: string) => !mayBeNext || this.#isOurs(stamp);
     const intake = createIntake({ part, filter, room, sure, resumed: filter.sinceTime !== undefined, isOurs });
     const outcome = await this.#read(stream, intake, attempt);
     if (intake.kept()) this.#failures = 0;
@@ -266,9 +265,9 @@ export class Follow {
     return backoff(this.#failures++, 800, 30_000, room.random);
   }
 
-  /** Whether a stream's first line, of that time, may be ours: as far as is known by now our run had not ended before it. */
-  #mayBeOurs(stamp: string): boolean {
-    return !this.#restarted || !(Date.parse(stamp) >= this.#endedAt + wholeSecond);
+  /** Whether a stream's first line, of that time, is ours: by what is known now our run had not ended before it. */
+  #isOurs(stamp: string): boolean {
+    return !this.#restarted || Date.parse(stamp) < this.#endedAt + wholeSecond;
   }
 
   /** Takes a stream's bytes until it ends. Rejects only when they cannot be stored. */

@@ -82,15 +82,21 @@ describe.concurrent("what was missed", { timeout: 60_000 }, () => {
     const main = pod.container("main");
     main.start();
     main.write("zero");
-    const before = pod.object();
+    const atWork = pod.object();
     main.end();
+    const ended = pod.object();
     await sleep(clock, 1_500);
     main.start();
     main.write("one");
+    // The node has removed the first run by now, and the status says nothing of it any more.
+    const again = pod.object();
+    for (const one of again.status.containerStatuses) one.lastState = {};
     const log = await start();
-    log.observe([before], []);
-    await sleep(clock, 700);
-    see(log);
+    log.observe([atWork], []);
+    await sleep(clock, 300);
+    log.observe([ended], []);
+    await sleep(clock, 400);
+    log.observe([again], []);
     main.end();
     see(log);
     await end(log);
