@@ -1,6 +1,16 @@
 // What readers get: the live log while it grows, from any offset; the complete log by pod, by container, by bytes, plain
 // and compressed; what a sweep leaves.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
@@ -169,6 +179,17 @@ test("the log can be read while it grows; without one there is a clear error", a
   expect(await text(folder, { view: "pod", container: "side" })).toBe(linesWith(all, "/side#"));
   await expect(gather(readLog(folder, "01other"))).rejects.toMatchObject({ code: "not_found" });
   await expect(gather(readLog(folder, "../01k9abc"))).rejects.toMatchObject({ code: "invalid_argument" });
+});
+
+test("several processes that sweep at once leave one whole log", async () => {
+  const { folder, write, finish, clock } = await roomWithLog();
+  write(20_000);
+  await finish();
+  const all = await text(folder);
+  await Promise.all(Array.from({ length: 4 }, () => sweepLogs(folder, clock.now(), () => 30)));
+  expect(await text(folder)).toBe(all);
+  expect(gunzipSync(readFileSync(join(folder, run, "merged.log.gz"))).toString()).toBe(all);
+  expect(readdirSync(join(folder, run)).sort()).toEqual(["live.log", "merged.json", "merged.log.gz"]);
 });
 
 test("a sweep keeps to each run's days, takes live.log after an hour and folders that nobody owns", async () => {

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { open, rename, rm, stat } from "node:fs/promises";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
@@ -56,14 +57,25 @@ export async function sweepLogs(
   return swept;
 }
 
-/** Compresses a complete log block by block, so that each can be read alone; any gunzip reads the whole. */
+/**
+ * Compresses a complete log block by block, so that each can be read alone; any gunzip reads the whole. Another process may be at
+ * the same one: each writes a file of its own, and whoever comes second finds it done.
+ */
 async function zipLog(folder: string, run: string): Promise<void> {
   const index = await readIndex(folder, run);
   if (index === undefined) return;
+  const isDone = async () => (await readIndex(folder, run))?.zipped !== undefined;
   const target = zippedPath(folder, run);
+  const made = `${target}.${randomUUID()}.new`;
   await using closing = new AsyncDisposableStack();
-  const from = closing.adopt(await open(mergedPath(folder, run), "r"), (file) => file.close());
-  const to = closing.adopt(await open(`${target}.new`, "w", 0o640), (file) => file.close());
+  closing.defer(() => rm(made, { force: true }));
+  const merged = await open(mergedPath(folder, run), "r").catch(async (error: unknown) => {
+    if (await isDone()) return undefined;
+    throw error;
+  });
+  if (merged === undefined) return;
+  const from = closing.adopt(merged, (file) => file.close());
+  const to = closing.adopt(await open(made, "wx", 0o640), (file) => file.close());
   const zipped = [0];
   let size = 0;
   for (const [number, start] of index.blocks.entries()) {
@@ -75,8 +87,12 @@ async function zipLog(folder: string, run: string): Promise<void> {
     zipped.push(size);
   }
   await to.sync();
-  await rename(`${target}.new`, target);
-  await diskFiles.replace(indexPath(folder, run), `${JSON.stringify({ ...index, zipped })}\n`, { durable: true });
+  if (await isDone()) return;
+  await rename(made, target);
+  const words = `${JSON.stringify({ ...index, zipped })}\n`;
+  await diskFiles.replace(indexPath(folder, run), words, { durable: true }).catch(async (error: unknown) => {
+    if (!(await isDone())) throw error;
+  });
   await rm(mergedPath(folder, run), { force: true });
 }
 
